@@ -1,0 +1,35 @@
+//! `pillarbox`: a small mail relay. This page is the map; `manual` is the book.
+//!
+//! | module | what it does | may use |
+//! |---|---|---|
+//! | [`limits`] | every maximum | nothing |
+//! | [`smtp`] | the protocol, both sides: octets in, octets and actions out | `limits` |
+//! | [`mail`] | the text of messages: header fields, bounces | `smtp` and below |
+//! | [`spool`] | keeps messages safe on disk | `mail` and below |
+//! | [`relay`] | who may send what, where it goes, and when | `spool` and below, `config` |
+//! | [`net`] | the event loop, slots, listeners, helper threads | `relay` and below |
+//! | [`cli`] | the commands | everything |
+//!
+//! `config`, `dns` and `sys` stand at the side. Imports go one way, down this table; a test
+//! (`tests/tidy.rs`) reads the `use` lines and fails when one goes up.
+//!
+//! Without the feature `std` only the protocol core remains (`limits`, `smtp`, `mail`), which
+//! needs no operating system.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod limits;
+pub mod mail;
+pub mod smtp;
+
+#[cfg(feature = "std")]
+pub mod cli;
+#[cfg(feature = "std")]
+pub mod config;
+#[cfg(feature = "std")]
+pub mod net;
+#[cfg(feature = "std")]
+pub mod relay;
+#[cfg(feature = "std")]
+pub mod spool;
+#[cfg(feature = "std")]
+pub mod sys;

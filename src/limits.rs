@@ -1,0 +1,71 @@
+//! Every maximum of the program, with its unit and where it comes from.
+//!
+//! A buffer is sized from here and from nowhere else; the relations that the code relies on are
+//! asserted at compile time at the end of the file.
+
+/// Octets of a path with its brackets (RFC 5321 4.5.3.1.3).
+pub const PATH_OCTETS: usize = 256;
+/// Octets of a local-part as it is written (RFC 5321 4.5.3.1.1 asks for at least 64; quoted and
+/// tagged ones in the wild are longer).
+pub const LOCAL_PART_OCTETS: usize = 128;
+/// Octets of a domain or address literal (RFC 5321 4.5.3.1.2).
+pub const DOMAIN_OCTETS: usize = 255;
+/// Octets of a command line with its line end: RFC 5321 4.5.3.1.4 asks for 512, MAIL and RCPT
+/// grow by SIZE, BODY, SMTPUTF8 and DSN (RFC 3461 4: 500 for ORCPT alone).
+pub const COMMAND_LINE_OCTETS: usize = 2048;
+/// Octets of a reply line with its line end (RFC 5321 4.5.3.1.5).
+pub const REPLY_LINE_OCTETS: usize = 512;
+/// Lines of one multi-line reply that are read from a peer before it is taken for endless.
+pub const REPLY_LINES: usize = 128;
+/// Octets of reply text that are kept, logged, shown and put into a bounce.
+pub const REPLY_TEXT_OCTETS: usize = 160;
+/// Octets of an ENVID or ORCPT value (RFC 3461 4.2: 100 before encoding; 4.4: ORCPT 500).
+pub const ENVID_OCTETS: usize = 100;
+/// Octets of an ORCPT value, address type included (RFC 3461 4.2).
+pub const ORCPT_OCTETS: usize = 500;
+/// Octets of a user name that authenticated.
+pub const USER_OCTETS: usize = 64;
+/// Recipients of one transaction, the most that `limits.recipients` can be set to. Every one
+/// takes two bits of the status entry (RFC 5321 4.5.3.1.8 asks for at least 100).
+pub const RECIPIENTS: usize = 256;
+/// Received lines after which a message is taken to loop (RFC 5321 6.3: at least 100).
+pub const RECEIVED_LINES: u32 = 100;
+/// Octets of header that one added `Received:` field takes at most.
+pub const RECEIVED_OCTETS: usize = 1024;
+
+/// Octets of an inbound slot's input buffer.
+pub const INPUT_OCTETS: usize = 4096;
+/// Octets of an inbound slot's output buffer: the whole EHLO reply and then some.
+pub const OUTPUT_OCTETS: usize = 2048;
+/// Octets of an outbound slot's input buffer.
+pub const REPLY_INPUT_OCTETS: usize = 1024;
+/// Octets of an outbound slot's output buffer.
+pub const DELIVERY_OUTPUT_OCTETS: usize = 4096;
+/// Octets of the scratch buffer that the loop shares between slots.
+pub const SCRATCH_OCTETS: usize = 64 * 1024;
+
+/// Octets of a spool block, at least; the page and the file system's block can make it larger.
+pub const BLOCK_OCTETS: usize = 4096;
+/// Octets of a status entry.
+pub const STATUS_OCTETS: usize = 256;
+/// A message over this many octets gets a file of its own.
+pub const LARGE_OCTETS: u64 = 256 * 1024;
+/// Messages that one batch commits at most.
+pub const BATCH_MESSAGES: usize = 256;
+/// How long an outcome may wait for the next sync, in seconds.
+pub const STATUS_SYNC_S: u64 = 10;
+
+/// Inbound slots that can be configured.
+pub const SESSIONS: usize = 1024;
+/// Outbound slots that can be configured.
+pub const DELIVERIES: usize = 128;
+/// Destinations whose state is remembered.
+pub const DESTINATIONS: usize = 256;
+/// Listening sockets that can be configured.
+pub const LISTENERS: usize = 16;
+
+const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
+const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
+const _: () = assert!(BLOCK_OCTETS.is_power_of_two() && BLOCK_OCTETS.is_multiple_of(STATUS_OCTETS));
+const _: () = assert!(RECIPIENTS / 4 < STATUS_OCTETS / 2);
+const _: () = assert!(ORCPT_OCTETS + PATH_OCTETS + 128 <= COMMAND_LINE_OCTETS);

@@ -1,0 +1,1 @@
+//! The operating system: clocks, signals, privileges. The only place where `unsafe` is allowed.
