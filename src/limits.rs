@@ -61,6 +61,10 @@ pub const SESSIONS: usize = 1024;
 pub const DELIVERIES: usize = 128;
 /// Destinations whose state is remembered.
 pub const DESTINATIONS: usize = 256;
+/// Addresses of one host that are tried.
+pub const ADDRESSES: usize = 8;
+/// Octets of a host's name with what is needed to dial it.
+pub const HOST_OCTETS: usize = 255;
 /// Listening sockets that can be configured.
 pub const LISTENERS: usize = 16;
 

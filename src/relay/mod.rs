@@ -1,1 +1,2 @@
-//! (being written)
+//! What happens to a message between the protocol and the wire.
+pub mod recipients;
