@@ -65,6 +65,8 @@ pub const DESTINATIONS: usize = 256;
 pub const ADDRESSES: usize = 8;
 /// Octets of a host's name with what is needed to dial it.
 pub const HOST_OCTETS: usize = 255;
+/// Octets of the name of a mailbox's folder.
+pub const MAILBOX_PATH_OCTETS: usize = 512;
 /// Listening sockets that can be configured.
 pub const LISTENERS: usize = 16;
 
