@@ -61,6 +61,10 @@ pub const SESSIONS: usize = 1024;
 pub const DELIVERIES: usize = 128;
 /// Destinations whose state is remembered.
 pub const DESTINATIONS: usize = 256;
+/// Seconds to wait for a connection to one address, as Postfix does.
+pub const CONNECT_TIMEOUT_S: u32 = 30;
+/// Seconds that an outbound connection is kept with nothing to send.
+pub const IDLE_CONNECTION_S: u32 = 10;
 /// Addresses of one host that are tried.
 pub const ADDRESSES: usize = 8;
 /// Octets of a host's name with what is needed to dial it.
