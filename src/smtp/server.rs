@@ -16,6 +16,8 @@
 //! }
 //! ```
 
+mod commands;
+mod feed;
 mod state;
 mod terms;
 #[cfg(test)]
