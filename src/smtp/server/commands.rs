@@ -4,7 +4,7 @@
     reason = "a reply is the ordinary answer to a wrong argument; nothing is boxed"
 )]
 
-use super::state::{After, Hello, Piece, Say, State, Transaction, Turn, Way, reply, too_large};
+use super::state::{After, Cause, Hello, Piece, Say, State, Transaction, Turn, Way, reply, too_large};
 use super::{Role, Terms};
 use crate::limits::DOMAIN_OCTETS;
 use crate::smtp::command::{self, Command, Mail, Recipient};
@@ -16,13 +16,21 @@ impl State {
     pub(super) fn commanded(self, command: Command<'_>, terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
         use Command as C;
         match (self, command) {
-            (_, C::Quit) => reply(Self::Closing, 221, (0, 0), "closing"),
+            (_, C::Quit) => reply(Self::Closing(Cause::Quit), 221, (0, 0), "closing"),
             (Self::Refused, command) if !matches!(command, C::Helo(_) | C::Ehlo(_) | C::Rset | C::Noop) => {
-                reply(Self::Closing, 421, (5, 0), "content came though DATA was refused; closing")
+                reply(
+                    Self::Closing(Cause::Unasked),
+                    421,
+                    (5, 0),
+                    "content came though DATA was refused; closing",
+                )
             }
-            (_, C::Foreign) => {
-                reply(Self::Closing, 221, (7, 0), "this is a mail server, and that was no mail command")
-            }
+            (_, C::Foreign) => reply(
+                Self::Closing(Cause::Foreign),
+                221,
+                (7, 0),
+                "this is a mail server, and that was no mail command",
+            ),
 
             (state, C::Helo(name)) => state.greeted(Hello::read(name, false, terms)),
             (state, C::Ehlo(name)) => state.greeted(Hello::read(name, true, terms)),
@@ -133,7 +141,7 @@ impl State {
     fn bdat(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
         let Some((left, last)) = command::chunk(argument) else {
             // How much content follows is unknown, so nothing that follows can be read.
-            return reply(Self::Closing, 501, (5, 4), "syntax: BDAT octets [LAST]; closing");
+            return reply(Self::Closing(Cause::Chunk), 501, (5, 4), "syntax: BDAT octets [LAST]; closing");
         };
         let piece = Piece { left, last };
         let fits = |transaction: &Transaction| left <= terms.message_size.saturating_sub(transaction.octets);

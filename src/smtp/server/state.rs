@@ -3,6 +3,8 @@
 //! Three things move a session: a command line (`commands.rs`), content octets (`feed.rs`) and an
 //! answer (here). Each takes the state by value and names the next one and what is said on the way.
 
+use core::fmt::{self, Display};
+
 use heapless::String;
 
 use super::{Answer, Terms};
@@ -29,6 +31,39 @@ pub struct Hello {
     pub extended: bool,
     /// The name it gave, printable ASCII; empty if it gave none.
     pub name: String<DOMAIN_OCTETS>,
+}
+
+/// Why a session ended, in words for the log and the notes about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client said QUIT.
+    Quit,
+    /// We ended it: timeout, shutdown, a policy that answered 421.
+    Shut,
+    /// Too many error replies.
+    Errors,
+    /// It started TLS on a plain port.
+    Tls,
+    /// It spoke HTTP, or sent header fields for commands.
+    Foreign,
+    /// It sent content though DATA was refused.
+    Unasked,
+    /// A BDAT count that cannot be read.
+    Chunk,
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quit => "QUIT",
+            Self::Shut => "closed by us",
+            Self::Errors => "too many errors",
+            Self::Tls => "TLS on a plain port",
+            Self::Foreign => "HTTP or header fields instead of commands",
+            Self::Unasked => "content though DATA was refused",
+            Self::Chunk => "BDAT without a count",
+        })
+    }
 }
 
 /// A BDAT chunk (RFC 3030).
@@ -87,7 +122,7 @@ pub(super) enum State {
     AskCommit(Transaction),
     AskReset(Transaction, After),
     /// Nothing is read any more.
-    Closing,
+    Closing(Cause),
 }
 
 /// What is said on the way into a state.
@@ -123,7 +158,7 @@ impl State {
             Self::AskContent(..) => "AskContent",
             Self::AskCommit(..) => "AskCommit",
             Self::AskReset(..) => "AskReset",
-            Self::Closing => "Closing",
+            Self::Closing(..) => "Closing",
         }
     }
 
@@ -144,7 +179,7 @@ impl State {
             | Self::Failed(_)
             | Self::Skip(None, ..)
             | Self::AskBegin(_)
-            | Self::Closing => None,
+            | Self::Closing(_) => None,
         }
     }
 
@@ -183,7 +218,7 @@ impl State {
             (Self::AskCommit(_), Answer::Refused(refusal)) => (Self::Ready, Say::Reply(refusal)),
 
             (Self::AskReset(_, after), Answer::Yes) => after.turn(),
-            (Self::Closing, _) => (Self::Closing, Say::Nothing),
+            (state @ Self::Closing(_), _) => (state, Say::Nothing),
             (state, answer) => panic!("{answer:?} answers nothing in {}", state.name()),
         }
     }
