@@ -16,6 +16,8 @@
 //! }
 //! ```
 
+mod commands;
+mod feed;
 mod state;
 mod terms;
 #[cfg(test)]
@@ -30,7 +32,7 @@ use super::line::{End, Line, Reader};
 use super::reply::{REPLY_ROOM, Reply};
 use crate::limits::OUTPUT_OCTETS;
 
-pub use state::{Hello, Transaction};
+pub use state::{Cause, Hello, Transaction};
 use state::{Say, State};
 pub use terms::{BareNewline, Role, Terms};
 
@@ -117,7 +119,7 @@ pub struct Session {
     errors: u16,
 }
 
-const _: () = assert!(size_of::<Session>() <= 1536, "a session is a third of a plain slot at most");
+const _: () = assert!(size_of::<Session>() <= 1536, "a plain slot is at most 8 KiB with its buffers");
 
 impl Default for Session {
     fn default() -> Self {
@@ -154,7 +156,7 @@ impl Session {
         loop {
             let rest = &input[consumed..];
             let next = match self.state {
-                State::Closing => Some(Next::Close),
+                State::Closing(_) => Some(Next::Close),
                 _ if out.free() < REPLY_ROOM => Some(Next::Output),
                 State::AskBegin(..)
                 | State::AskRecipient(..)
@@ -212,7 +214,7 @@ impl Session {
     pub fn shut(&mut self, reply: &Reply, out: &mut Buffer<OUTPUT_OCTETS>) {
         // Without room the client reads nothing anyway.
         let _ = reply.write(out);
-        self.state = State::Closing;
+        self.state = State::Closing(Cause::Shut);
     }
 
     /// What the session waits for.
@@ -227,7 +229,7 @@ impl Session {
             | State::AskContent(..)
             | State::AskCommit(..)
             | State::AskReset(..) => Waiting::Answer,
-            State::Closing => Waiting::Closing,
+            State::Closing(_) => Waiting::Closing,
         }
     }
 
@@ -256,6 +258,14 @@ impl Session {
         self.first_end
     }
 
+    /// Why the session ended, once it has.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.state {
+            State::Closing(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
     /// The state by name: for traces, and the rows of the table in the manual.
     pub fn state_name(&self) -> &'static str {
         self.state.name()
@@ -278,7 +288,7 @@ impl Session {
         out: &mut Buffer<OUTPUT_OCTETS>,
     ) -> Option<Next> {
         if self.first_end.is_none() && input.first() == Some(&TLS_HANDSHAKE) {
-            self.state = State::Closing;
+            self.state = State::Closing(Cause::Tls);
             return None;
         }
         let (octets, line) = self.lines.read(input);
@@ -316,7 +326,7 @@ impl Session {
 
     /// Takes the state out, to be judged and followed by [`Session::enter`].
     fn leave(&mut self) -> State {
-        core::mem::replace(&mut self.state, State::Closing)
+        core::mem::replace(&mut self.state, State::Closing(Cause::Shut))
     }
 
     /// Stores the next state and says what is to be said on the way into it. The one place where
@@ -333,14 +343,14 @@ impl Session {
             Say::Reply(reply) => {
                 self.errors = self.errors.saturating_add(u16::from(reply.is_refusal()));
                 let mut written = reply.write(out);
-                if reply.code() == 421 {
-                    self.state = State::Closing;
-                } else if reply.is_refusal()
-                    && self.errors >= terms.errors
-                    && !matches!(self.state, State::Closing)
-                {
-                    self.state = State::Closing;
-                    written &= Reply::new(421, (7, 0), "too many errors").write(out);
+                match self.state {
+                    State::Closing(_) => {}
+                    _ if reply.code() == 421 => self.state = State::Closing(Cause::Shut),
+                    _ if reply.is_refusal() && self.errors >= terms.errors => {
+                        self.state = State::Closing(Cause::Errors);
+                        written &= Reply::new(421, (7, 0), "too many errors").write(out);
+                    }
+                    _ => {}
                 }
                 written
             }

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::{Answer, BareNewline, Next, Question, Role, Session, Terms, Waiting};
+use super::{Answer, BareNewline, Cause, Next, Question, Role, Session, Terms, Waiting};
 use crate::limits::OUTPUT_OCTETS;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::keyword::{Keyword, Keywords};
@@ -390,6 +390,23 @@ fn the_longest_replies_fit_into_the_room_that_is_kept() {
     assert!(out.filled().starts_with(b"220 h"));
     peer.feed(EHLO.as_bytes());
     assert!(peer.said.len() <= super::REPLY_ROOM - 128, "room for STARTTLS and AUTH");
+}
+
+#[test]
+fn the_end_of_a_session_has_a_cause() {
+    for (input, cause) in [
+        ("QUIT\r\n", Cause::Quit),
+        ("\x16\x03", Cause::Tls),
+        ("GET / HTTP/1.0\r\n", Cause::Foreign),
+        ("DATA\r\nx\r\n", Cause::Unasked),
+        ("BDAT\r\n", Cause::Chunk),
+        ("X\r\nX\r\n", Cause::Errors),
+    ] {
+        let mut peer = Peer::new(Terms { errors: 2, ..STRANGER });
+        assert_eq!(peer.session.cause(), None);
+        peer.feed(input.as_bytes());
+        assert_eq!(peer.session.cause(), Some(cause), "{input:?}");
+    }
 }
 
 /// Lines that lead somewhere, so that random walks do too.
