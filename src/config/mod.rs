@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use memory::memory_ceiling;
 pub use mistake::{Mistake, Refused};
+pub use section::nearest;
 pub use types::{
     Auth, Commit, Endpoint, Host, ListenTls, LogLevel, LogTarget, Network, Pattern, Recipients, TlsStart,
     TlsStrictness,

@@ -154,7 +154,7 @@ impl<'a> Section<'a> {
 }
 
 /// The known word that `word` is most likely meant to be: at most a third of it mistyped.
-pub(super) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     let near =
         known.iter().map(|known| (distance(word, known), *known)).min_by_key(|(distance, _)| *distance);
     near.filter(|(distance, known)| *distance <= known.len().div_ceil(3).min(3)).map(|(_, known)| known)
