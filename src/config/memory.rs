@@ -1,4 +1,7 @@
 //! How much memory a configuration can take.
+//!
+//! The constants here are counted from the buffers in `limits` and estimated for the rest; where the
+//! slots and tables are made, their sizes are asserted against them.
 
 use super::Config;
 use crate::limits::{
