@@ -53,7 +53,7 @@ fn every_open_relay_form_of_a_stranger() {
 #[test]
 fn strangers_get_the_strict_rules() {
     let folder = Folder::new("strict");
-    let config = Config::new(folder.path(), "a").strangers().to_maildir("[\"local.test\"]");
+    let config = Config::new(folder.path(), "a").strangers().maildir("[\"local.test\"]");
     let relay = config.start();
     Client::connect(relay.port).expect("MAIL FROM:<a@client.test>", "503");
     let mut client = Client::hello(relay.port);
@@ -109,7 +109,7 @@ fn unknown_users_and_odd_local_parts() {
 fn size_and_recipient_limits() {
     let folder = Folder::new("sizes");
     let config = Config::new(folder.path(), "a")
-        .to_maildir("[\"local.test\"]")
+        .maildir("[\"local.test\"]")
         .set("limits", "message_size", "\"64KiB\"")
         .set("limits", "recipients", "3");
     let relay = config.start();
@@ -260,7 +260,7 @@ fn good_configurations_pass_and_print() {
 #[test]
 fn a_second_relay_on_the_same_spool() {
     let folder = Folder::new("second");
-    let config = Config::new(folder.path(), "a").to_maildir("[\"local.test\"]");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
     let mut relay = config.start();
     let mut other = config.clone();
     other.port = support::free_port();

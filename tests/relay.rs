@@ -44,7 +44,7 @@ fn every_pattern_reaches_the_next_hop() {
 #[test]
 fn every_pattern_reaches_a_maildir_over_two_relays() {
     let folder = Folder::new("two");
-    let last = Config::new(folder.path(), "b").to_maildir("[\"remote.test\"]");
+    let last = Config::new(folder.path(), "b").maildir("[\"remote.test\"]");
     let second = last.start();
     let config = Config::new(folder.path(), "a").smarthost(&format!("127.0.0.1:{}", second.port));
     let first = config.start();
@@ -214,7 +214,7 @@ fn aiosmtpd_as_smarthost() {
 #[test]
 fn clients_of_every_kind() {
     let folder = Folder::new("clients");
-    let config = Config::new(folder.path(), "a").to_maildir("[\"local.test\"]");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
     let relay = config.start();
     let port = relay.port.to_string();
     let text = format!("{HEADER}\r\n.from a client\r\n");

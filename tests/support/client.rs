@@ -36,6 +36,13 @@ impl Client {
         client
     }
 
+    /// Connects and says EHLO, unless the relay turns it away.
+    pub fn hello_or_none(port: u16) -> Option<Self> {
+        let mut client = Self::try_connect(port).ok()?;
+        client.greeting.starts_with("220").then(|| client.expect("EHLO client.test", "250"))?;
+        Some(client)
+    }
+
     /// Writes octets as they are.
     #[track_caller]
     pub fn send(&mut self, octets: &[u8]) {

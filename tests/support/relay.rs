@@ -66,11 +66,11 @@ impl Config {
 
     /// Everything not local goes to this smarthost.
     pub fn smarthost(self, address: &str) -> Self {
-        self.to_maildir("[\"local.test\"]").route(&smarthost("", address))
+        self.maildir("[\"local.test\"]").route(&smarthost("", address))
     }
 
     /// Recipients of these domains or patterns go to Maildirs in `mail/{user}`, made on first mail.
-    pub fn to_maildir(self, to: &str) -> Self {
+    pub fn maildir(self, to: &str) -> Self {
         let directory = self.folder.join("mail/{user}").display().to_string();
         self.route(&format!("to = {to}\nvia = \"maildir\"\ndirectory = {directory:?}\nrecipients = \"any\""))
     }
