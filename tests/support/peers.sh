@@ -11,58 +11,33 @@
 set -eu
 cd "$(dirname "$0")/../.."
 peers=${CARGO_TARGET_DIR:-target}/peers
-mkdir -p "$peers/bin" "$peers/deb"
+mkdir -p "$peers/bin" "$peers/debian"
 peers=$(cd "$peers" && pwd)
 root=$peers/root
+debian=$peers/debian
+. tests/support/debian.sh
 missing=
 
 say() { echo "peers: $*" >&2; }
 
-# apt [ARGUMENT...]: apt-get with its lists where we may write them, reading the system's sources.
-apt() {
-    mkdir -p "$peers/apt/lists/partial" "$peers/apt/cache/archives/partial"
-    apt-get -q -o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=1 \
-        -o Dir::State::Lists="$peers/apt/lists" -o Dir::Cache="$peers/apt/cache" "$@"
-}
-
-# cache ARGUMENT...: the same for apt-cache.
-cache() {
-    apt-cache -o Dir::State::Lists="$peers/apt/lists" -o Dir::Cache="$peers/apt/cache" "$@"
-}
-
-# wanted PACKAGE: it, and the libraries and Perl parts it needs that this system lacks.
+# wanted PACKAGE: the libraries and Perl parts it needs and this system lacks.
 wanted() {
-    echo "$1"
-    cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
-        --no-replaces --no-enhances "$1" | grep -E '^(lib|perl)' | sort -u |
-        while read -r name; do
-            state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || :)
-            [ "$state" = installed ] || echo "$name"
-        done
+    debian_closure '^(lib|perl)' "$1" | while read -r name; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || :)
+        [ "$state" = installed ] || echo "$name"
+    done
 }
 
 # unpack PACKAGE: it and what it needs, below root. False if it cannot be had.
 unpack() {
     [ ! -e "$root/.$1" ] || return 0
-    if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-        say "no apt and dpkg here"
-        return 1
-    fi
-    if [ ! -e "$peers/apt/fresh" ]; then
-        say "reading Debian's package lists into target/peers/apt"
-        apt update >&2 || return 1
-        touch "$peers/apt/fresh"
-    fi
+    debian_lists || return 1
     say "unpacking $1"
-    mkdir -p "$root"
+    debian_unpack "$1" "$root" || return 1
     for package in $(wanted "$1"); do
-        # A virtual package has no file: what provides it is in the list as well.
-        (cd "$peers/deb" && apt download "$package" >/dev/null 2>&1) || [ "$package" != "$1" ] || return 1
+        # A virtual package has no file; what provides it is in the list as well.
+        debian_unpack "$package" "$root" || :
     done
-    for file in "$peers"/deb/*.deb; do
-        dpkg -x "$file" "$root"
-    done
-    rm -f "$peers"/deb/*.deb
     touch "$root/.$1"
 }
 
@@ -113,7 +88,7 @@ bring_python() {
         python3 -m venv "$peers/venv" >&2 &&
             "$peers/venv/bin/pip" install -q --disable-pip-version-check aiosmtpd >&2 || return 1
     fi
-    ln -sf "$peers/venv/bin/python" "$peers/bin/python3"
+    ln -sf "$(command -v python3)" "$peers/bin/python3"
     ln -sf "$peers/venv/bin/aiosmtpd" "$peers/bin/aiosmtpd"
 }
 
