@@ -46,7 +46,8 @@ class SlowDisk:
         self.mounted = False
         for path in (self.under, self.path):
             path.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([str(program), str(self.under), str(DISK_MIB), str(FLUSH_MS)])
+        self.process = subprocess.Popen([str(program), str(self.under), str(DISK_MIB), str(FLUSH_MS)],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
             for _ in range(100):
                 if (self.under / "disk").exists():
@@ -65,10 +66,13 @@ class SlowDisk:
         return int((self.under / "flushes").read_text())
 
     def close(self):
-        if self.mounted:
-            sh("umount", self.path)
-        if self.loop:
-            sh("losetup", "--detach", self.loop)
-        subprocess.run(["umount", str(self.under)], check=False)
-        self.process.terminate()
-        self.process.wait()
+        try:
+            if self.mounted:
+                sh("umount", self.path)
+            if self.loop:
+                sh("losetup", "--detach", self.loop)
+        finally:
+            # Lazily: the loop lets go of its file a moment after it was detached.
+            subprocess.run(["umount", "--lazy", str(self.under)], check=False)
+            self.process.terminate()
+            self.process.wait()

@@ -69,12 +69,19 @@ class Server:
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
     def close(self):
+        """Ends the server and all it started, so that the disk under it can be unmounted."""
         self.process.terminate()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            pass
+        for _ in range(200):
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            time.sleep(0.05)
+        self.process.wait()
 
 
 class Pillarbox(Server):
@@ -152,7 +159,6 @@ alias_database =
 # Accepting is measured: every message stays in the queue, and nothing slows its coming in.
 defer_transports = smtp
 in_flow_delay = 0
-default_process_limit = 200
 smtpd_client_connection_count_limit = 0
 maillog_file = /dev/stdout
 maillog_file_prefixes = /dev
