@@ -1,1 +1,5 @@
-//! (being written)
+//! The event loop and everything that touches a socket.
+pub mod helper;
+pub mod listener;
+pub mod names;
+pub mod transport;

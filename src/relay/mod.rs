@@ -1,1 +1,6 @@
-//! (being written)
+//! What happens to a message between the protocol and the wire.
+pub mod access;
+pub mod mailbox;
+pub mod maildir;
+pub mod recipients;
+pub mod route;

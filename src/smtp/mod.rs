@@ -1,2 +1,10 @@
 //! The SMTP protocol without any I/O: both sides take octets and return octets and actions.
+pub mod address;
 pub mod buffer;
+pub mod command;
+pub mod content;
+pub mod keyword;
+pub mod line;
+pub mod reply;
+pub mod server;
+pub mod xtext;

@@ -1,0 +1,89 @@
+//! Helper threads: what can only be done by blocking, away from the loop.
+//!
+//! Each kind of work has one thread and two fixed queues, so that no kind waits for another; the
+//! loop is woken when answers are there. A helper never touches a slot: it gets questions with a
+//! ticket and gives answers with the same ticket.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, Thread};
+
+use heapless::spsc::{Consumer, Producer, Queue};
+use mio::Waker;
+
+use crate::limits::DELIVERIES;
+
+/// Questions under way at most: one a delivery; a ring of `n` places holds `n - 1`.
+const DEPTH: usize = DELIVERIES + 1;
+/// A helper's stack: name resolution in libc is the hungriest.
+const STACK_OCTETS: usize = 256 * 1024;
+
+/// The loop's end of a helper.
+pub struct Helper<Q: 'static, A: 'static> {
+    questions: Producer<'static, Q>,
+    answers: Consumer<'static, A>,
+    thread: Thread,
+}
+
+/// The helper's end: what it is asked and where it answers.
+pub struct Desk<Q: 'static, A: 'static> {
+    questions: Consumer<'static, Q>,
+    answers: Producer<'static, A>,
+    waker: Arc<Waker>,
+}
+
+impl<Q: Send, A: Send> Helper<Q, A> {
+    /// Starts a helper. `work` is called whenever questions wait and takes as many as it likes;
+    /// what it leaves is offered again.
+    ///
+    /// The queues live as long as the program, which is why they are leaked, once.
+    pub fn start(
+        name: &str,
+        waker: Arc<Waker>,
+        mut work: impl FnMut(&mut Desk<Q, A>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (questions, asked) = Box::leak(Box::new(Queue::<Q, DEPTH>::new())).split();
+        let (given, answers) = Box::leak(Box::new(Queue::<A, DEPTH>::new())).split();
+        let mut desk = Desk { questions: asked, answers: given, waker };
+        let handle = Builder::new().name(name.to_owned()).stack_size(STACK_OCTETS).spawn(move || {
+            loop {
+                if desk.questions.ready() { work(&mut desk) } else { std::thread::park() }
+            }
+        })?;
+        Ok(Self { questions, answers, thread: handle.thread().clone() })
+    }
+
+    /// Asks; false, and nothing is asked, if as many questions wait as there may be.
+    #[must_use]
+    pub fn ask(&mut self, question: Q) -> bool {
+        let asked = self.questions.enqueue(question).is_ok();
+        self.thread.unpark();
+        asked
+    }
+
+    /// The next answer that waits.
+    pub fn answer(&mut self) -> Option<A> {
+        self.answers.dequeue()
+    }
+}
+
+impl<Q, A> Desk<Q, A> {
+    /// The next question.
+    pub fn question(&mut self) -> Option<Q> {
+        self.questions.dequeue()
+    }
+
+    /// Gives an answer and wakes the loop. The loop takes answers out each turn; should it be
+    /// late, the helper waits for room.
+    pub fn answer(&mut self, answer: A) {
+        let mut waits = Some(answer);
+        while let Some(answer) = waits.take() {
+            waits = self.answers.enqueue(answer).err();
+            // A loop that can't be woken is gone.
+            let _ = self.waker.wake();
+            if waits.is_some() {
+                std::thread::yield_now();
+            }
+        }
+    }
+}

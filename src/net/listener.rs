@@ -1,0 +1,155 @@
+//! The sockets that clients come in by.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
+};
+
+use super::transport::{Remote, Transport};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP port.
+    Tcp(TcpListener),
+    /// A Unix socket; its file goes when the listener does.
+    Unix {
+        /// The socket.
+        socket: UnixListener,
+        /// Its name in the file system.
+        file: PathBuf,
+    },
+}
+
+impl Listener {
+    /// Listens on a TCP address. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` can stand
+    /// side by side on one port.
+    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(family, SockType::Stream, flags, None)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if address.is_ipv6() {
+            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        }
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        listen(&fd, Backlog::new(BACKLOG)?)?;
+        Ok(Self::Tcp(TcpListener::from_std(std::net::TcpListener::from(fd))))
+    }
+
+    /// Listens on a Unix socket with the given mode. A socket file that nobody serves any more is
+    /// replaced; a live one, or a file of another kind, is an error.
+    pub fn unix(file: &Path, mode: u32) -> io::Result<Self> {
+        if let Ok(found) = fs::symlink_metadata(file) {
+            if !found.file_type().is_socket() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file of another kind is in the way",
+                ));
+            }
+            if std::os::unix::net::UnixStream::connect(file).is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));
+            }
+            fs::remove_file(file)?;
+        }
+        if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)?;
+        }
+        let socket = UnixListener::bind(file)?;
+        fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+        Ok(Self::Unix { socket, file: file.to_owned() })
+    }
+
+    /// Where a TCP listener listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix { .. } => None,
+        }
+    }
+
+    /// The next connection that waits.
+    pub fn accept(&self) -> io::Result<(Transport, Remote)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, from) = socket.accept()?;
+                let transport = Transport::Tcp(stream);
+                transport.send_at_once();
+                Ok((transport, Remote::host(from)))
+            }
+            Self::Unix { socket, .. } => {
+                let transport = Transport::Unix(socket.accept()?.0);
+                // Without credentials it is nobody (65534), who may do what everyone may.
+                let user = transport.peer_user().unwrap_or(65_534);
+                Ok((transport, Remote::User(user)))
+            }
+        }
+    }
+
+    /// Adds the socket to the poll.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
+            Self::Unix { socket, .. } => socket.register(registry, token, Interest::READABLE),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix { file, .. } = self {
+            // Left behind it would only be replaced at the next start.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+/// True for the errors of `accept` that mean "no descriptor or memory now": wait, don't spin.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let Some(code) = error.raw_os_error() else { return false };
+    matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_stand_on_one_port() {
+        let four = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = four.address().unwrap().port();
+        if let Err(e) = Listener::tcp(SocketAddr::new("::1".parse().unwrap(), port)) {
+            assert_ne!(e.kind(), io::ErrorKind::AddrInUse, "{e}");
+        }
+    }
+
+    #[test]
+    fn a_dead_socket_file_is_replaced_a_live_one_is_not() {
+        let folder = std::env::temp_dir().join(format!("pillarbox-listener-{}", std::process::id()));
+        let file = folder.join("s");
+        fs::create_dir_all(&folder).unwrap();
+        // The standard library leaves the file behind, as a killed relay does.
+        drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
+        let live = Listener::unix(&file, 0o600).unwrap();
+        assert_eq!(Listener::unix(&file, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+        assert!(!file.exists(), "the file goes with the listener");
+        fs::write(&file, "mail").unwrap();
+        assert!(Listener::unix(&file, 0o600).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"mail");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,188 @@
+//! What octets travel over, so that slots need not know. TLS becomes the third kind.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+/// A connected stream, never blocking.
+#[derive(Debug)]
+pub enum Transport {
+    /// TCP in the clear.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// A host; an IPv4-mapped address is turned into the IPv4 address it stands for.
+    Host(IpAddr),
+    /// A program on this machine, by the user it runs as.
+    User(u32),
+}
+
+impl Remote {
+    /// The remote of a TCP connection.
+    pub fn host(address: SocketAddr) -> Self {
+        Self::Host(address.ip().to_canonical())
+    }
+
+    /// The address, if it has one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Host(address) => Some(address),
+            Self::User(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(address) => address.fmt(f),
+            Self::User(user) => write!(f, "uid:{user}"),
+        }
+    }
+}
+
+impl Transport {
+    /// The user at the other end of a Unix socket; `None` over a network or if unknown.
+    pub fn peer_user(&self) -> Option<u32> {
+        use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => getsockopt(stream, PeerCredentials).ok().map(|c| c.uid()),
+        }
+    }
+
+    /// The error a connection attempt ended in, if it did.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        }
+    }
+
+    /// True once a connection attempt has succeeded.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().is_ok(),
+            Self::Unix(stream) => stream.peer_addr().is_ok(),
+        }
+    }
+
+    /// Small replies are not held back for a fuller packet.
+    pub fn send_at_once(&self) {
+        if let Self::Tcp(stream) = self {
+            // Only slower without it.
+            let _ = stream.set_nodelay(true);
+        }
+    }
+
+    /// Ends the sending side; the peer sees the end of our octets.
+    pub fn finish(&self) {
+        // A connection that is already gone needs no end.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(room),
+            Self::Unix(stream) => stream.read(room),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(octets),
+            Self::Unix(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for Transport {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.register(registry, token, interests),
+            Self::Unix(stream) => stream.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.reregister(registry, token, interests),
+            Self::Unix(stream) => stream.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.deregister(registry),
+            Self::Unix(stream) => stream.deregister(registry),
+        }
+    }
+}
+
+/// What one read or write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// That many octets, at least one.
+    Octets(usize),
+    /// Nothing now; the poll will tell.
+    Nothing,
+    /// The peer has ended its side.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// Reads once, whatever the kind of failure, into one of four outcomes. EINTR is tried again.
+pub fn read_once(from: &mut impl Read, room: &mut [u8]) -> Moved {
+    loop {
+        return match from.read(room) {
+            Ok(0) => Moved::End,
+            Ok(n) => Moved::Octets(n),
+            Err(e) => match failure(&e) {
+                Some(moved) => moved,
+                None => continue,
+            },
+        };
+    }
+}
+
+/// Writes once; see [`read_once`].
+pub fn write_once(to: &mut impl Write, octets: &[u8]) -> Moved {
+    loop {
+        return match to.write(octets) {
+            Ok(0) => Moved::Broken,
+            Ok(n) => Moved::Octets(n),
+            Err(e) => match failure(&e) {
+                Some(moved) => moved,
+                None => continue,
+            },
+        };
+    }
+}
+
+fn failure(error: &io::Error) -> Option<Moved> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => None,
+        io::ErrorKind::WouldBlock => Some(Moved::Nothing),
+        _ => Some(Moved::Broken),
+    }
+}

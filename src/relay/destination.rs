@@ -1,0 +1,341 @@
+//! Destinations: where messages go, who waits for each, and which of them are not answering.
+//!
+//! A destination is a route, and for `mx` the domain too. Each has a line of due messages, a count
+//! of deliveries under way and, after a failure that concerns all of it (no connection, a refused
+//! greeting), a back-off during which nobody is sent there. So a dead one costs one try now
+//! and then, and never delays the others.
+
+use std::time::Duration;
+
+use heapless::String;
+
+use super::queue::{Index, Line, Queue};
+use crate::limits::{DESTINATIONS, REPLY_TEXT_OCTETS};
+
+/// The longest time a destination is left alone: it may be back any moment.
+const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Which destination: the route's place in the configuration, and a hash of the domain where the
+/// route alone does not decide it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    /// Index of the route.
+    pub route: u16,
+    /// Hash of the domain, 0 if the route alone decides.
+    pub domain: u32,
+}
+
+/// What is known of one destination.
+#[derive(Debug)]
+pub struct Destination {
+    key: Key,
+    line: Line,
+    /// Deliveries under way.
+    active: u16,
+    /// Failures in a row.
+    failures: u8,
+    /// Monotonic end of the back-off.
+    until_ms: u64,
+    /// Last time anything was done with it: the longest unused is forgotten first.
+    used_ms: u64,
+    /// The last host that was tried.
+    host: String<80>,
+    /// Its last words.
+    reply: String<REPLY_TEXT_OCTETS>,
+}
+
+impl Destination {
+    /// Which one.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+    /// The last host that was tried.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+    /// What the last failure said.
+    pub fn reply(&self) -> &str {
+        &self.reply
+    }
+    /// Failures in a row.
+    pub fn failures(&self) -> u8 {
+        self.failures
+    }
+    /// Deliveries under way.
+    pub fn active(&self) -> u16 {
+        self.active
+    }
+    /// Monotonic end of the back-off, if it is still ahead.
+    pub fn backs_off_until_ms(&self, now_ms: u64) -> Option<u64> {
+        (self.until_ms > now_ms).then_some(self.until_ms)
+    }
+
+    fn is_forgettable(&self) -> bool {
+        self.line.is_empty() && self.active == 0
+    }
+}
+
+/// A place in [`Destinations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u16);
+
+/// All destinations that are in use or remembered.
+#[derive(Debug)]
+pub struct Destinations {
+    table: Vec<Destination>,
+    /// Messages in all lines.
+    lined_up: usize,
+    /// Where the next search starts, so that every line gets its turn.
+    turn: usize,
+}
+
+impl Default for Destinations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Destinations {
+    /// An empty table with room for [`DESTINATIONS`], allocated here and never again.
+    pub fn new() -> Self {
+        Self { table: Vec::with_capacity(DESTINATIONS), lined_up: 0, turn: 0 }
+    }
+
+    /// All that are remembered.
+    pub fn iter(&self) -> impl Iterator<Item = &Destination> {
+        self.table.iter()
+    }
+
+    /// The destination in a slot.
+    pub fn at(&self, slot: Slot) -> &Destination {
+        &self.table[usize::from(slot.0)]
+    }
+
+    /// The slot of `key`, if it is known.
+    pub fn find(&self, key: Key) -> Option<Slot> {
+        self.table.iter().position(|d| d.key == key).map(slot)
+    }
+
+    /// The slot of `key`, made if need be at the cost of the longest unused; `None` if all are busy.
+    pub fn open(&mut self, key: Key, now_ms: u64) -> Option<Slot> {
+        let place = match self.table.iter().position(|d| d.key == key) {
+            Some(place) => place,
+            None => self.make(key, now_ms)?,
+        };
+        self.table[place].used_ms = now_ms;
+        Some(slot(place))
+    }
+
+    fn make(&mut self, key: Key, now_ms: u64) -> Option<usize> {
+        let (line, host, reply) = (Line::default(), String::new(), String::new());
+        let made = Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
+        if self.table.len() < DESTINATIONS {
+            self.table.push(made);
+            return Some(self.table.len() - 1);
+        }
+        let place = (0..self.table.len())
+            .filter(|&n| self.table[n].is_forgettable())
+            .min_by_key(|&n| (self.table[n].until_ms > now_ms, self.table[n].used_ms))?;
+        self.table[place] = made;
+        Some(place)
+    }
+
+    /// Puts a due message at the end of the destination's line.
+    pub fn line_up(&mut self, queue: &mut Queue, at: Slot, message: Index) {
+        queue.line_up(&mut self.table[usize::from(at.0)].line, message);
+        self.lined_up += 1;
+    }
+
+    /// Takes a message out of whatever line it stands in.
+    pub fn leave(&mut self, queue: &mut Queue, message: Index) {
+        let key = queue.entry(message).key;
+        if let Some(found) = self.table.iter_mut().find(|d| d.key == key) {
+            queue.leave(&mut found.line, message);
+            self.lined_up -= 1;
+        }
+    }
+
+    /// The first of the line, to be delivered now.
+    pub fn step_out(&mut self, queue: &mut Queue, at: Slot) -> Option<Index> {
+        let message = queue.step_out(&mut self.table[usize::from(at.0)].line)?;
+        self.lined_up -= 1;
+        Some(message)
+    }
+
+    /// The next destination, in turn, that has somebody waiting and may take one more delivery
+    /// by `may`; each is offered once between calls of [`Destinations::turn_over`].
+    pub fn next_ready(&mut self, now_ms: u64, mut may: impl FnMut(&Destination) -> bool) -> Option<Slot> {
+        if self.lined_up == 0 {
+            return None;
+        }
+        let count = self.table.len();
+        let found = (0..count).map(|n| (self.turn + n) % count).find(|&n| {
+            let one = &self.table[n];
+            !one.line.is_empty() && self.is_open(slot(n), now_ms) && may(one)
+        })?;
+        self.turn = (found + 1) % count;
+        Some(slot(found))
+    }
+
+    /// True if deliveries may start there: no back-off, and after a failure only one at a time.
+    pub fn is_open(&self, at: Slot, now_ms: u64) -> bool {
+        let one = self.at(at);
+        one.until_ms <= now_ms && (one.failures == 0 || one.active == 0)
+    }
+
+    /// The soonest end of a back-off for which somebody waits.
+    pub fn next_open_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.lined_up == 0 {
+            return None;
+        }
+        self.table.iter().filter(|d| !d.line.is_empty() && d.until_ms > now_ms).map(|d| d.until_ms).min()
+    }
+
+    /// Counts a delivery that starts.
+    pub fn started(&mut self, at: Slot, now_ms: u64) {
+        let one = &mut self.table[usize::from(at.0)];
+        one.active += 1;
+        one.used_ms = now_ms;
+    }
+
+    /// Counts a delivery that has ended.
+    pub fn ended(&mut self, key: Key) {
+        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
+            one.active = one.active.saturating_sub(1);
+        }
+    }
+
+    /// The destination answered: whatever it said of a message, it is alive.
+    pub fn answered(&mut self, key: Key, host: &str) {
+        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
+            one.failures = 0;
+            one.until_ms = 0;
+            set(&mut one.host, host);
+            one.reply.clear();
+        }
+    }
+
+    /// The destination as a whole failed: leave it alone for a while that grows with `waits`.
+    /// Returns the monotonic end of the back-off.
+    pub fn failed(&mut self, key: Key, host: &str, reply: &str, waits: &[Duration], now_ms: u64) -> u64 {
+        let Some(one) = self.table.iter_mut().find(|d| d.key == key) else { return now_ms };
+        let wait = waits.get(usize::from(one.failures)).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX);
+        one.failures = one.failures.saturating_add(1);
+        one.until_ms = now_ms.saturating_add(millis(wait.min(BACK_OFF_MAX)));
+        set(&mut one.host, host);
+        set(&mut one.reply, reply);
+        one.until_ms
+    }
+
+    /// Ends every back-off: somebody asked for a try now.
+    pub fn reopen_all(&mut self) {
+        for one in &mut self.table {
+            one.until_ms = 0;
+        }
+    }
+}
+
+fn slot(place: usize) -> Slot {
+    Slot(u16::try_from(place).unwrap_or(u16::MAX))
+}
+
+fn set<const N: usize>(to: &mut String<N>, text: &str) {
+    to.clear();
+    for c in text.chars() {
+        if to.push(c).is_err() {
+            break;
+        }
+    }
+}
+
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When a message that has been tried `tries` times is tried again: `waits[tries - 1]`, the last
+/// one repeating, moved by up to an eighth either way by its id so that a burst spreads out.
+pub fn next_try_ms(tries: u16, waits: &[Duration], id: u64, now_ms: u64) -> u64 {
+    let step = usize::from(tries.saturating_sub(1));
+    let wait = millis(waits.get(step).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX));
+    // Fibonacci hashing: neighbouring ids land far apart.
+    let spread = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 257;
+    let jitter = wait / 4 * spread / 256;
+    now_ms.saturating_add(wait - wait / 8).saturating_add(jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::queue::Entry;
+    use crate::spool::{Id, Place};
+
+    const WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
+
+    fn key(domain: u32) -> Key {
+        Key { route: 0, domain }
+    }
+
+    fn message(queue: &mut Queue, key: Key) -> Index {
+        queue.insert(Entry::new(Id::default(), Place::default(), 1, 0, 0, key), 0).unwrap()
+    }
+
+    #[test]
+    fn a_dead_destination_does_not_stop_a_live_one() {
+        let (mut queue, mut all) = (Queue::new(8), Destinations::new());
+        for domain in [1, 1, 2] {
+            let at = message(&mut queue, key(domain));
+            let slot = all.open(key(domain), 0).unwrap();
+            all.line_up(&mut queue, slot, at);
+        }
+        let dead = all.next_ready(0, |_| true).unwrap();
+        assert_eq!(all.at(dead).key(), key(1));
+        all.step_out(&mut queue, dead).unwrap();
+        all.started(dead, 0);
+        assert_eq!(all.failed(key(1), "a:25", "refused", &WAITS, 0), 60_000);
+        all.ended(key(1));
+        let live = all.next_ready(1, |_| true).unwrap();
+        assert_eq!(all.at(live).key(), key(2));
+        all.step_out(&mut queue, live).unwrap();
+        assert!(all.next_ready(1, |_| true).is_none());
+        assert_eq!(all.next_open_ms(1), Some(60_000));
+        assert!(all.next_ready(60_000, |_| true).is_some());
+    }
+
+    #[test]
+    fn after_a_failure_one_probe_at_a_time_until_it_answers() {
+        let mut all = Destinations::new();
+        let slot = all.open(key(1), 0).unwrap();
+        all.failed(key(1), "", "", &WAITS, 0);
+        assert!(!all.is_open(slot, 0));
+        assert!(all.is_open(slot, 60_000));
+        all.started(slot, 60_000);
+        assert!(!all.is_open(slot, 60_000));
+        all.answered(key(1), "");
+        assert!(all.is_open(slot, 60_000));
+    }
+
+    #[test]
+    fn the_longest_unused_is_forgotten_and_a_busy_one_never() {
+        let mut all = Destinations::new();
+        for n in 0..DESTINATIONS {
+            let n = u32::try_from(n).unwrap();
+            let slot = all.open(key(n), u64::from(n)).unwrap();
+            if n == 0 {
+                all.started(slot, 0);
+            }
+        }
+        assert!(all.open(key(9_999), 1_000_000).is_some());
+        assert!(all.find(key(0)).is_some());
+        assert!(all.find(key(1)).is_none());
+    }
+
+    #[test]
+    fn waits_grow_repeat_their_last_and_are_spread() {
+        assert_eq!(next_try_ms(1, &WAITS, 0, 0), 52_500);
+        for id in 0..1_000 {
+            let due = next_try_ms(9, &WAITS, id, 1_000);
+            assert!((1_000 + 262_500..=1_000 + 337_500).contains(&due), "{due}");
+        }
+        assert_ne!(next_try_ms(2, &WAITS, 1, 0), next_try_ms(2, &WAITS, 2, 0));
+    }
+}

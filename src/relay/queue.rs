@@ -1,0 +1,379 @@
+//! The queue table: one fixed entry a message, made once at start.
+//!
+//! An entry holds only what the schedule needs; the envelope and the states of the recipients
+//! stay in the spool and are read when a delivery starts. Entries that wait for their time stand
+//! in a heap, soonest first; entries that are due stand in the line of their destination (see
+//! [`super::destination`]). Nothing here allocates after [`Queue::new`].
+
+use super::destination::Key;
+use crate::spool::{Id, Place};
+
+/// An entry's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index(u32);
+
+impl Index {
+    /// The place as a number, 0 to capacity - 1.
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No message.
+    Free,
+    /// Waits for its next try; `heap` is its place among those that wait.
+    Waiting {
+        /// Index into the heap.
+        heap: u32,
+    },
+    /// Due, in its destination's line.
+    Ready,
+    /// Being delivered.
+    Delivering,
+    /// Put aside by a person.
+    Held,
+}
+
+/// What is known of a message without reading it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The message's queue id.
+    pub id: Id,
+    /// Where it lies in the spool.
+    pub place: Place,
+    /// Octets of content.
+    pub size: u64,
+    /// Wall clock at arrival; 0 if the clock was not to be believed then.
+    pub arrived_unix_s: u64,
+    /// Monotonic time of the next try.
+    pub due_ms: u64,
+    /// Tries so far.
+    pub tries: u16,
+    /// Where the first of its pending recipients goes.
+    pub key: Key,
+    /// Where it stands; changed only by [`Queue`].
+    state: State,
+    /// Next in the line or in the list of free entries.
+    next: Option<u32>,
+}
+
+impl Entry {
+    /// A message that has just come into the queue.
+    pub fn new(id: Id, place: Place, size: u64, arrived_unix_s: u64, tries: u16, key: Key) -> Self {
+        Self { id, place, size, arrived_unix_s, due_ms: 0, tries, key, state: State::Free, next: None }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Its age by the wall clock, never negative; 0 if its arrival time is unknown.
+    pub fn age_s(&self, unix_s: u64) -> u64 {
+        if self.arrived_unix_s == 0 { 0 } else { unix_s.saturating_sub(self.arrived_unix_s) }
+    }
+}
+
+/// A line of due entries, first come first served, linked through the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Line {
+    ends: Option<(u32, u32)>,
+}
+
+impl Line {
+    /// True if nobody stands in it.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_none()
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Queue {
+    entries: Box<[Entry]>,
+    free: Option<u32>,
+    used: usize,
+    heap: Box<[u32]>,
+    waiting: usize,
+}
+
+impl Queue {
+    /// A table for `capacity` messages, allocated here and never again.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
+        let blank = Entry::new(Id::default(), Place::default(), 0, 0, 0, Key::default());
+        let mut entries = vec![blank; capacity as usize].into_boxed_slice();
+        for (n, entry) in (1..).zip(entries.iter_mut()) {
+            entry.next = (n < capacity).then_some(n);
+        }
+        let heap = vec![0; capacity as usize].into_boxed_slice();
+        Self { entries, free: (capacity > 0).then_some(0), used: 0, heap, waiting: 0 }
+    }
+
+    /// Messages in the table.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// True if there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Messages that still fit.
+    pub fn free(&self) -> usize {
+        self.entries.len() - self.used
+    }
+
+    /// Entries in the table, used or not: the bound for [`Queue::at`].
+    pub fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entry at a place.
+    pub fn entry(&self, at: Index) -> &Entry {
+        &self.entries[at.number()]
+    }
+
+    /// The message at place `number`, if there is one: for going through the table.
+    pub fn at(&self, number: usize) -> Option<(Index, &Entry)> {
+        let entry = self.entries.get(number).filter(|e| e.state != State::Free)?;
+        Some((Index(u32::try_from(number).ok()?), entry))
+    }
+
+    /// The message of that id.
+    pub fn find(&self, id: Id) -> Option<Index> {
+        (0..self.entries.len()).filter_map(|n| self.at(n)).find(|(_, e)| e.id == id).map(|(at, _)| at)
+    }
+
+    /// Takes a message in, due at `due_ms`; `None` if the table is full.
+    pub fn insert(&mut self, entry: Entry, due_ms: u64) -> Option<Index> {
+        let at = self.free?;
+        self.free = self.entries[at as usize].next;
+        self.used += 1;
+        self.entries[at as usize] = Entry { state: State::Held, next: None, ..entry };
+        self.wait(Index(at), due_ms);
+        Some(Index(at))
+    }
+
+    /// Forgets a message that is being delivered, waits or is held.
+    pub fn remove(&mut self, at: Index) {
+        self.take_from_heap(at);
+        let entry = &mut self.entries[at.number()];
+        assert!(!matches!(entry.state, State::Free | State::Ready), "only what stands nowhere can go");
+        entry.state = State::Free;
+        entry.next = self.free;
+        self.free = Some(at.0);
+        self.used -= 1;
+    }
+
+    /// Lets a message wait until `due_ms`.
+    pub fn wait(&mut self, at: Index, due_ms: u64) {
+        self.take_from_heap(at);
+        assert!(self.entries[at.number()].state != State::Ready, "it still stands in a line");
+        let heap = u32::try_from(self.waiting).unwrap_or(u32::MAX);
+        let entry = &mut self.entries[at.number()];
+        entry.due_ms = due_ms;
+        entry.state = State::Waiting { heap };
+        self.heap[self.waiting] = at.0;
+        self.waiting += 1;
+        self.sift_up(self.waiting - 1);
+    }
+
+    /// Puts a message aside until it is released.
+    pub fn hold(&mut self, at: Index) {
+        self.take_from_heap(at);
+        self.entries[at.number()].state = State::Held;
+    }
+
+    /// Marks a message as being delivered.
+    pub fn start(&mut self, at: Index) {
+        self.take_from_heap(at);
+        self.entries[at.number()].state = State::Delivering;
+    }
+
+    /// Changes what the schedule knows of a message.
+    pub fn update(&mut self, at: Index, tries: u16, key: Key) {
+        let entry = &mut self.entries[at.number()];
+        entry.tries = tries;
+        entry.key = key;
+    }
+
+    /// Sets the arrival time of a message that came while the clock was unset.
+    pub fn stamp(&mut self, at: Index, arrived_unix_s: u64) {
+        self.entries[at.number()].arrived_unix_s = arrived_unix_s;
+    }
+
+    /// When the soonest of those that wait is due.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        (self.waiting > 0).then(|| self.entries[self.heap[0] as usize].due_ms)
+    }
+
+    /// The soonest message that is due; it stays where it is until it is moved.
+    pub fn due(&self, now_ms: u64) -> Option<Index> {
+        self.next_due_ms().filter(|&due| due <= now_ms).map(|_| Index(self.heap[0]))
+    }
+
+    /// Puts a message at the end of a line.
+    pub fn line_up(&mut self, line: &mut Line, at: Index) {
+        self.take_from_heap(at);
+        let entry = &mut self.entries[at.number()];
+        assert!(entry.state != State::Ready, "nobody stands in two lines");
+        entry.state = State::Ready;
+        entry.next = None;
+        line.ends = match line.ends {
+            None => Some((at.0, at.0)),
+            Some((first, last)) => {
+                self.entries[last as usize].next = Some(at.0);
+                Some((first, at.0))
+            }
+        };
+    }
+
+    /// Takes the first message out of a line; it then counts as held until it is moved on.
+    pub fn step_out(&mut self, line: &mut Line) -> Option<Index> {
+        let (first, last) = line.ends?;
+        let entry = &mut self.entries[first as usize];
+        line.ends = entry.next.filter(|_| first != last).map(|next| (next, last));
+        entry.next = None;
+        entry.state = State::Held;
+        Some(Index(first))
+    }
+
+    /// Takes one message out of the middle of a line; it then counts as held.
+    pub fn leave(&mut self, line: &mut Line, at: Index) {
+        let mut rest = std::mem::take(line);
+        while let Some(one) = self.step_out(&mut rest) {
+            if one != at {
+                self.line_up(line, one);
+            }
+        }
+    }
+
+    fn take_from_heap(&mut self, at: Index) {
+        let State::Waiting { heap } = self.entries[at.number()].state else { return };
+        let hole = heap as usize;
+        self.waiting -= 1;
+        self.entries[at.number()].state = State::Held;
+        if hole < self.waiting {
+            self.put(hole, self.heap[self.waiting]);
+            self.sift_up(hole);
+            self.sift_down(hole);
+        }
+    }
+
+    fn due_at(&self, heap: usize) -> u64 {
+        self.entries[self.heap[heap] as usize].due_ms
+    }
+
+    fn put(&mut self, heap: usize, entry: u32) {
+        self.heap[heap] = entry;
+        self.entries[entry as usize].state = State::Waiting { heap: u32::try_from(heap).unwrap_or(u32::MAX) };
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        let (x, y) = (self.heap[a], self.heap[b]);
+        self.put(a, y);
+        self.put(b, x);
+    }
+
+    fn sift_up(&mut self, mut place: usize) {
+        while place > 0 && self.due_at(place) < self.due_at((place - 1) / 2) {
+            self.swap(place, (place - 1) / 2);
+            place = (place - 1) / 2;
+        }
+    }
+
+    fn sift_down(&mut self, mut place: usize) {
+        loop {
+            let least = [2 * place + 1, 2 * place + 2]
+                .into_iter()
+                .filter(|&child| child < self.waiting)
+                .fold(place, |least, child| if self.due_at(child) < self.due_at(least) { child } else { least });
+            if least == place {
+                return;
+            }
+            self.swap(place, least);
+            place = least;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry() -> Entry {
+        Entry::new(Id::default(), Place::default(), 1, 0, 0, Key::default())
+    }
+
+    #[test]
+    fn full_is_an_answer() {
+        let mut queue = Queue::new(2);
+        let first = queue.insert(entry(), 5).unwrap();
+        assert!(queue.insert(entry(), 5).is_some());
+        assert!(queue.insert(entry(), 5).is_none());
+        queue.remove(first);
+        assert_eq!(queue.free(), 1);
+        assert!(queue.insert(entry(), 5).is_some());
+        assert!(Queue::new(0).insert(entry(), 0).is_none());
+    }
+
+    #[test]
+    fn a_line_keeps_its_order_and_lets_one_leave() {
+        let mut queue = Queue::new(4);
+        let mut line = Line::default();
+        let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), 0).unwrap()).collect();
+        for &at in &all {
+            queue.line_up(&mut line, at);
+        }
+        queue.leave(&mut line, all[1]);
+        let mut left = Vec::new();
+        while let Some(at) = queue.step_out(&mut line) {
+            left.push(at);
+        }
+        assert_eq!(left, [all[0], all[2], all[3]]);
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn age_is_never_negative_and_unknown_is_none() {
+        let mut one = entry();
+        assert_eq!(one.age_s(1_000), 0);
+        one.arrived_unix_s = 2_000;
+        assert_eq!(one.age_s(1_000), 0);
+        assert_eq!(one.age_s(2_500), 500);
+    }
+
+    proptest! {
+        /// Whatever is done in whatever order, what is due comes out soonest first and nothing is lost.
+        #[test]
+        fn the_heap_agrees_with_a_sorted_list(steps in proptest::collection::vec((0_u8..4, 0_u64..50, 0_usize..8), 1..120)) {
+            let mut queue = Queue::new(8);
+            let mut model: Vec<(Index, Option<u64>)> = Vec::new();
+            for (what, due, which) in steps {
+                let one = (!model.is_empty()).then(|| which % model.len().max(1));
+                match (what, one) {
+                    (0, _) => if let Some(at) = queue.insert(entry(), due) { model.push((at, Some(due))) },
+                    (1, Some(n)) => { queue.remove(model[n].0); model.remove(n); }
+                    (2, Some(n)) => { queue.hold(model[n].0); model[n].1 = None; }
+                    (_, Some(n)) => { queue.wait(model[n].0, due); model[n].1 = Some(due); }
+                    (_, None) => {}
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.next_due_ms(), model.iter().filter_map(|m| m.1).min());
+            }
+            let mut last = 0;
+            while let Some(at) = queue.due(u64::MAX) {
+                prop_assert!(queue.entry(at).due_ms >= last);
+                last = queue.entry(at).due_ms;
+                queue.remove(at);
+            }
+            prop_assert_eq!(queue.len(), model.iter().filter(|m| m.1.is_none()).count());
+        }
+    }
+}
