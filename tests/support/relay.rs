@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, User, geteuid};
 
 use super::client::Client;
@@ -215,8 +215,9 @@ impl Relay {
         }
     }
 
+    /// To its whole group: under strace the relay is a child of what was started.
     pub fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("the relay is there");
+        killpg(self.pid(), signal).expect("the relay is there");
     }
 
     /// SIGTERM; it must end by itself with 0. Its whole log.
@@ -257,7 +258,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let _ = nix::sys::signal::killpg(self.pid(), Signal::SIGKILL);
+        let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("log of the relay on port {}:\n{}", self.port, self.log().join("\n"));
