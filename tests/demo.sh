@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 program=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/pillarbox
 mkdir -p "${CARGO_TARGET_DIR:-target}/tmp"
 folder=$(mktemp -d "$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/tmp/demo.XXXXXX")
-home= smarthost=
+home='' smarthost=''
 # Called by the trap: whatever happens, nothing is left running and nothing left behind.
 finish() {
     local result=$?
@@ -25,8 +25,7 @@ run() {
 }
 # until COMMAND...: asks again, for 20 seconds at most.
 until_true() {
-    local tries
-    for tries in $(seq 200); do
+    for _ in $(seq 200); do
         "$@" >/dev/null 2>&1 && return 0
         sleep 0.1
     done
@@ -137,7 +136,7 @@ echo "... the attachment is the same to the octet"
 title "Both stop"
 kill "$home" && wait "$home"
 kill "$smarthost" && wait "$smarthost"
-home= smarthost=
+home='' smarthost=''
 title "What the relay at home logged"
 cat "$folder/home.log"
 title "What the smarthost logged"

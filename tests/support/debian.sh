@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154
 # Debian's packages without root and without installing: sourced by scripts that set `debian` to a
 # folder for the package lists. Functions fail where there is no apt.
 

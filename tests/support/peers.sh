@@ -103,7 +103,8 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-for peer in ${*:-postfix swaks curl python lettre}; do
+[ $# -gt 0 ] || set -- postfix swaks curl python lettre
+for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done
 [ -z "$missing" ] && exit 0
