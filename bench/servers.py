@@ -17,7 +17,7 @@ def free_port():
 
 
 def wait_greeting(port, process):
-    for _ in range(200):
+    for _ in range(600):
         if process.poll() is not None:
             raise SystemExit(f"bench: a server ended with {process.returncode}")
         try:
@@ -99,9 +99,9 @@ class Pillarbox(Server):
 hostname = "bench.test"
 [spool]
 directory = "{folder}/spool"
-max_size = "256MiB"
+max_size = "128MiB"
 max_messages = 20000
-cells_size = "160MiB"
+cells_size = "64MiB"
 [[listen]]
 address = "127.0.0.1:{self.port}"
 [limits]
