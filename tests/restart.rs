@@ -96,7 +96,7 @@ fn killed_while_messages_go_through() {
         }));
     }
     let relay = config.start();
-    config.wait_queue(0);
+    config.drain();
     relay.stop();
     assert!(accepted.len() >= 40, "the test killed a relay at work");
     assert_all_arrived(&accepted, &hop);
@@ -115,7 +115,7 @@ fn stopped_while_messages_go_through() {
         relay.stop();
     });
     let relay = config.start();
-    config.wait_queue(0);
+    config.drain();
     relay.stop();
     assert_all_arrived(&accepted, &hop);
 }
@@ -151,9 +151,8 @@ fn a_queue_survives_and_keeps_its_outcomes() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the smarthost's port");
     let hop = NextHop::on(listener, |_, _| support::next_hop::Act::Friendly);
     let relay = config.start();
-    config.succeed(&["queue", "retry", "--all"]);
+    config.drain();
     assert_eq!(hop.wait(1)[0].to.len(), 1);
-    config.wait_queue(0);
     assert_eq!(maildir(&config.mailbox("here")).len(), 1, "what was delivered is not delivered again");
     relay.stop();
 }

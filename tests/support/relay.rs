@@ -145,6 +145,15 @@ impl Config {
         })
     }
 
+    /// Tries the whole queue until nothing is left: after a start, old messages are in no hurry.
+    #[track_caller]
+    pub fn drain(&self) {
+        wait_for("an empty queue", || {
+            self.succeed(&["queue", "retry", "--all"]);
+            self.queue().is_empty().then_some(())
+        });
+    }
+
     /// Starts the relay and waits until it greets.
     #[track_caller]
     pub fn start(&self) -> Relay {
