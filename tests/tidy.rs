@@ -246,8 +246,7 @@ fn the_core_needs_no_operating_system() {
 
 #[test]
 fn files_fit_in_a_sitting() {
-    let all =
-        sources(&["src", "tests", "bench", "boards"], &["rs", "md", "sh", "py", "c", "toml"]);
+    let all = sources(&["src", "tests", "bench", "boards"], &["rs", "md", "sh", "py", "c", "toml"]);
     report(all.iter().filter_map(|source| {
         let lines = source.text.lines().count();
         (lines > FILE_LINES).then(|| format!("{}: {lines} lines", source.path.display()))
