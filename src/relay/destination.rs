@@ -129,7 +129,8 @@ impl Destinations {
 
     fn make(&mut self, key: Key, now_ms: u64) -> Option<usize> {
         let (line, host, reply) = (Line::default(), String::new(), None);
-        let made = Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
+        let made =
+            Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
         if self.table.len() < DESTINATIONS {
             self.table.push(made);
             return Some(self.table.len() - 1);
@@ -226,6 +227,13 @@ impl Destinations {
         set(&mut one.host, host);
         one.reply = Some(reply.clone());
         one.until_ms
+    }
+
+    /// Ends the back-off of one: somebody asked for a try now.
+    pub fn reopen(&mut self, key: Key) {
+        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
+            one.until_ms = 0;
+        }
     }
 
     /// Ends every back-off: somebody asked for a try now.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Counters;
 use super::intake::text;
 use super::measure::{Moment, Octets, Span};
+use super::medium::Survival;
 use super::quoted::Quoted;
 use super::report::{Form, PIECE_OCTETS};
 use crate::limits::MAILBOX_PATH_OCTETS;
@@ -23,33 +24,13 @@ pub struct Share {
     pub max: usize,
 }
 
-/// What is promised of a spool when the power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
-    /// It is on a file system that keeps what was synced.
-    Yes,
-    /// It is in RAM.
-    No,
-    /// It is on one that we know nothing of.
-    Unknown,
-}
-
-impl Survival {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Yes => "survives a power cut",
-            Self::No => "is lost in a power cut",
-            Self::Unknown => "may not survive a power cut",
-        }
-    }
+/// The slots, as the loop counts them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Inbound slots.
+    pub sessions: Share,
+    /// Outbound slots.
+    pub deliveries: Share,
 }
 
 /// The spool, for the report.
@@ -80,10 +61,8 @@ pub struct SpoolFigures<'a> {
 pub struct Health<'a> {
     /// Seconds since the start.
     pub uptime_s: u64,
-    /// Inbound slots.
-    pub sessions: Share,
-    /// Outbound slots.
-    pub deliveries: Share,
+    /// The slots.
+    pub figures: Figures,
     /// The heap.
     pub heap: Heap,
     /// Octets of the process that are in RAM.
@@ -128,7 +107,7 @@ pub fn write_health(form: Form, health: &Health<'_>, out: &mut impl Write) -> fm
 }
 
 fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { sessions, deliveries, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
     writeln!(out, "pillarbox {}, up {}", env!("CARGO_PKG_VERSION"), Span(health.uptime_s))?;
     writeln!(out, "sessions      {} of {}", sessions.used, sessions.max)?;
@@ -148,7 +127,7 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
         "              in {} ({}, {})",
         Quoted::bare(directory),
         spool.filesystem,
-        spool.survives.words()
+        in_words(spool.survives)
     )?;
     writeln!(out, "              {} syncs, {} written", spool.syncs, Octets(spool.written_octets))?;
     if spool.failing {
@@ -163,15 +142,30 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
 }
 
 fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { sessions, deliveries, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
-    let share = |s: &Share| -> heapless::String<64> { text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max)) };
+    let share = |s: &Share| -> heapless::String<64> {
+        text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max))
+    };
     write!(out, "{{\"version\":\"{}\",\"uptime_s\":{}", env!("CARGO_PKG_VERSION"), health.uptime_s)?;
     write!(out, ",\"sessions\":{},\"deliveries\":{}", share(sessions), share(deliveries))?;
-    write!(out, ",\"memory\":{{\"heap_bytes\":{},\"heap_peak_bytes\":{}", heap.live_octets, heap.peak_octets)?;
-    write!(out, ",\"resident_bytes\":{},\"ceiling_bytes\":{}", health.resident_octets, health.ceiling_octets)?;
+    write!(
+        out,
+        ",\"memory\":{{\"heap_bytes\":{},\"heap_peak_bytes\":{}",
+        heap.live_octets, heap.peak_octets
+    )?;
+    write!(
+        out,
+        ",\"resident_bytes\":{},\"ceiling_bytes\":{}",
+        health.resident_octets, health.ceiling_octets
+    )?;
     write!(out, ",\"allocations\":{}}}", heap.allocations)?;
-    write!(out, ",\"spool\":{{\"directory\":{},\"filesystem\":\"{}\"", Quoted::json(directory), spool.filesystem)?;
+    write!(
+        out,
+        ",\"spool\":{{\"directory\":{},\"filesystem\":\"{}\"",
+        Quoted::json(directory),
+        spool.filesystem
+    )?;
     write!(out, ",\"survives_power_cut\":\"{}\",\"messages\":{}", spool.survives.name(), spool.messages)?;
     write!(out, ",\"bytes\":{},\"max_bytes\":{}", spool.octets, spool.max_octets)?;
     write!(out, ",\"syncs\":{},\"bytes_written\":{}", spool.syncs, spool.written_octets)?;
@@ -179,6 +173,14 @@ fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     let Counters { accepted, rejected, delivered, deferred, bounced, expired } = counters;
     write!(out, ",\"counters\":{{\"accepted\":{accepted},\"rejected\":{rejected},\"delivered\":{delivered}")?;
     write!(out, ",\"deferred\":{deferred},\"bounced\":{bounced},\"expired\":{expired}}}")
+}
+
+fn in_words(survival: Survival) -> &'static str {
+    match survival {
+        Survival::Yes => "survives a power cut",
+        Survival::No => "in RAM: lost in a power cut",
+        Survival::Unknown => "not known to survive a power cut",
+    }
 }
 
 /// What stands before the destinations.

@@ -11,7 +11,9 @@ use core::fmt::{self, Write};
 use super::intake::text;
 use super::measure::{Octets, Span};
 use super::quoted::Quoted;
+use super::request::Action;
 use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
+use crate::smtp::buffer::Buffer;
 use crate::spool::{Id, RecipientState};
 
 /// Octets of the longest piece.
@@ -19,6 +21,12 @@ pub const PIECE_OCTETS: usize = 4096;
 
 // An escaped octet takes six at most, in JSON.
 const _: () = assert!(6 * (PATH_OCTETS + REPLY_TEXT_OCTETS) + 256 < PIECE_OCTETS);
+
+/// Octets of the buffer that pieces are put into: one always fits when half of it is free.
+pub const OUTPUT_OCTETS: usize = 2 * PIECE_OCTETS;
+
+/// Where pieces go.
+pub type Output = Buffer<OUTPUT_OCTETS>;
 
 /// Whom it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +110,17 @@ pub fn state_name(state: RecipientState) -> &'static str {
     }
 }
 
+/// What was done with how many messages.
+pub fn write_done(action: Action, count: usize, out: &mut impl Write) -> fmt::Result {
+    let done = match action {
+        Action::Retry => "due now",
+        Action::Hold => "held",
+        Action::Release => "released",
+        Action::Remove => "removed",
+    };
+    writeln!(out, "{count} {} {done}", if count == 1 { "message" } else { "messages" })
+}
+
 /// A number with its unit, in a column.
 type Short = heapless::String<24>;
 
@@ -144,7 +163,11 @@ pub fn write_message(form: Form, message: &Message<'_>, out: &mut impl Write) ->
             }
         }
         Form::Json => {
-            write!(out, "{{\"id\":\"{id}\",\"size\":{size},\"age_s\":{age_s},\"from\":{}", Quoted::json(from))?;
+            write!(
+                out,
+                "{{\"id\":\"{id}\",\"size\":{size},\"age_s\":{age_s},\"from\":{}",
+                Quoted::json(from)
+            )?;
             write!(out, ",\"state\":\"{}\",\"next_try_s\":", standing.name())?;
             match next_try_s {
                 None => out.write_str("null")?,
@@ -156,17 +179,17 @@ pub fn write_message(form: Form, message: &Message<'_>, out: &mut impl Write) ->
 }
 
 /// A recipient; `first` is true for the first one of its message.
-pub fn write_recipient(form: Form, recipient: &Recipient<'_>, first: bool, out: &mut impl Write) -> fmt::Result {
+pub fn write_recipient(
+    form: Form,
+    recipient: &Recipient<'_>,
+    first: bool,
+    out: &mut impl Write,
+) -> fmt::Result {
     let Recipient { to, state, via, reply, attempts } = *recipient;
     match form {
         Form::Text => {
-            write!(out, "    <{}> {} via {via}", Quoted::bare(to), state_name(state))?;
-            match attempts {
-                0 => {}
-                1 => out.write_str(", 1 attempt")?,
-                n => write!(out, ", {n} attempts")?,
-            }
-            if reply.is_empty() { out.write_char('\n') } else { writeln!(out, ": {}", Quoted::new(reply)) }
+            out.write_str("   ")?;
+            write_recipient_text(recipient, out)
         }
         Form::Json => {
             let comma = if first { "" } else { "," };
@@ -174,6 +197,18 @@ pub fn write_recipient(form: Form, recipient: &Recipient<'_>, first: bool, out: 
             write!(out, ",\"via\":\"{via}\",\"reply\":{},\"attempts\":{attempts}}}", Quoted::json(reply))
         }
     }
+}
+
+/// A recipient in words, after something that stands at the line's start.
+pub fn write_recipient_text(recipient: &Recipient<'_>, out: &mut impl Write) -> fmt::Result {
+    let Recipient { to, state, via, reply, attempts } = *recipient;
+    write!(out, " <{}> {} via {via}", Quoted::bare(to), state_name(state))?;
+    match attempts {
+        0 => {}
+        1 => out.write_str(", 1 attempt")?,
+        n => write!(out, ", {n} attempts")?,
+    }
+    if reply.is_empty() { out.write_char('\n') } else { writeln!(out, ": {}", Quoted::new(reply)) }
 }
 
 /// The end of a message.
