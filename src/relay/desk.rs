@@ -1,6 +1,6 @@
 //! The desk: what the control socket can ask, answered a piece at a time.
 //!
-//! [`Relay::ask`] takes a request and [`Relay::tell`] goes on with its answer, one bounded piece a
+//! [`Desk::ask`] takes a request and [`Desk::tell`] goes on with its answer, one bounded piece a
 //! call, so that a long queue costs the loop no more than a short one. How far an answer is stands
 //! in [`Answering`] alone; the queue may change between two pieces.
 //!
@@ -85,9 +85,17 @@ const DATA: u8 = 65;
 /// EX_IOERR: the disk failed.
 pub(super) const IO: u8 = 74;
 
-impl Relay {
-    /// Begins to answer. `out` has room for a piece.
-    pub fn ask(&mut self, request: &Request, out: &mut Output, now: Now) -> Answering {
+/// Who answers. The relay does; tests of the control socket put something simpler in its place.
+pub trait Desk {
+    /// Begins to answer. `out` has room for [`PIECE_OCTETS`].
+    fn ask(&mut self, request: &Request, out: &mut Output, now: Now) -> Answering;
+
+    /// Goes on with an answer: what comes next of it. `out` has room for [`PIECE_OCTETS`].
+    fn tell(&mut self, answering: Answering, figures: &Figures, out: &mut Output, now: Now) -> Answering;
+}
+
+impl Desk for Relay {
+    fn ask(&mut self, request: &Request, out: &mut Output, now: Now) -> Answering {
         let begun = match *request {
             Request::List { json } => out.write_str("ok\n").map(|()| Answering::List {
                 form: Form::of(json),
@@ -105,6 +113,24 @@ impl Relay {
         begun.unwrap_or(Answering::Over)
     }
 
+    fn tell(&mut self, answering: Answering, figures: &Figures, out: &mut Output, now: Now) -> Answering {
+        let told = match answering {
+            Answering::List { form, next, count, current } => {
+                self.tell_list(form, next, count, current, out, now)
+            }
+            Answering::Envelope(facts, shown) => Ok(self.tell_envelope(&facts, shown, out)),
+            Answering::Content { place, head, offset } => Ok(self.tell_content(place, head, offset, out)),
+            Answering::Changing(deed) => self.tell_changes(deed, out, now),
+            Answering::Syncing(deed) => self.tell_synced(deed, out),
+            Answering::Status(form, chapter) => self.tell_status(form, chapter, figures, out, now),
+            Answering::Over => Ok(Answering::Over),
+        };
+        // A piece that does not fit would be our own mistake; it costs the rest of this answer.
+        told.unwrap_or(Answering::Over)
+    }
+}
+
+impl Relay {
     fn ask_show(&mut self, id: Id, out: &mut Output, now: Now) -> Result<Answering, fmt::Error> {
         let Some(at) = self.queue.find(id) else { return unknown(id, out) };
         let facts = self.facts(at, now);
@@ -130,23 +156,6 @@ impl Relay {
             return Ok(Answering::Over);
         }
         Ok(Answering::Changing(deed))
-    }
-
-    /// Goes on with an answer: what comes next of it. `out` has room for [`PIECE_OCTETS`].
-    pub fn tell(&mut self, answering: Answering, figures: &Figures, out: &mut Output, now: Now) -> Answering {
-        let told = match answering {
-            Answering::List { form, next, count, current } => {
-                self.tell_list(form, next, count, current, out, now)
-            }
-            Answering::Envelope(facts, shown) => Ok(self.tell_envelope(&facts, shown, out)),
-            Answering::Content { place, head, offset } => Ok(self.tell_content(place, head, offset, out)),
-            Answering::Changing(deed) => self.tell_changes(deed, out, now),
-            Answering::Syncing(deed) => self.tell_synced(deed, out),
-            Answering::Status(form, chapter) => self.tell_status(form, chapter, figures, out, now),
-            Answering::Over => Ok(Answering::Over),
-        };
-        // A piece that does not fit would be our own mistake; it costs the rest of this answer.
-        told.unwrap_or(Answering::Over)
     }
 
     fn tell_list(

@@ -242,3 +242,91 @@ pub fn write_health_end(form: Form, out: &mut impl Write) -> fmt::Result {
         Form::Json => out.write_str("]}\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::report::Output;
+    use crate::relay::report::tests::json_value;
+
+    fn health(directory: &Path) -> Health<'_> {
+        Health {
+            uptime_s: u64::MAX,
+            figures: Figures {
+                sessions: Share { used: 3, max: 36 },
+                deliveries: Share { used: usize::MAX, max: usize::MAX },
+            },
+            heap: Heap { live_octets: usize::MAX, peak_octets: usize::MAX, allocations: usize::MAX },
+            resident_octets: u64::MAX,
+            ceiling_octets: u64::MAX,
+            spool: SpoolFigures {
+                directory,
+                filesystem: "overlayfs",
+                survives: Survival::Unknown,
+                messages: u64::MAX,
+                octets: u64::MAX,
+                max_octets: u64::MAX,
+                syncs: u64::MAX,
+                written_octets: u64::MAX,
+                failing: true,
+            },
+            counters: Counters {
+                accepted: u64::MAX,
+                rejected: u64::MAX,
+                delivered: u64::MAX,
+                deferred: u64::MAX,
+                bounced: u64::MAX,
+                expired: u64::MAX,
+            },
+        }
+    }
+
+    fn report(form: Form, lists: usize) -> String {
+        let mut out = String::new();
+        write_health(form, &health(Path::new("/var/spool/\u{1b}\"")), &mut out).unwrap();
+        write_destinations_head(form, &mut out).unwrap();
+        for n in 0..lists {
+            let until_s = [None, Some(55)][n % 2];
+            let one =
+                DestinationFigures { host: "mx\n.example:25", failures: 1, until_s, reply: "451 \"x\"" };
+            write_destination(form, &one, n == 0, &mut out).unwrap();
+        }
+        write_errors_head(form, &mut out).unwrap();
+        (0..lists).for_each(|n| write_error(form, 0, "the disk \\ failed", n == 0, &mut out).unwrap());
+        write_health_end(form, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn json_is_one_object_with_and_without_lists() {
+        for lists in 0..4 {
+            let json = report(Form::Json, lists);
+            assert_eq!(json_value(&json), Some("\n"), "{json}");
+        }
+        let json = report(Form::Json, 2);
+        for key in ["version", "uptime_s", "sessions", "deliveries", "memory", "spool", "counters", "clients"]
+        {
+            assert!(json.contains(&format!("\"{key}\":")), "{key}");
+        }
+        assert!(json.contains(r#"{"host":"mx\u000a.example:25","state":"back-off","until_s":55,"#), "{json}");
+        assert!(json.contains(r#""errors":[{"at":"1970-01-01T00:00:00Z","text":"the disk \\ failed"}"#));
+    }
+
+    #[test]
+    fn text_fits_a_screen_and_has_no_odd_octets() {
+        let text = report(Form::Text, 2);
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text}");
+        assert!(text.contains("    mx\\x0a.example:25 back-off for 55s: \"451 \\\"x\\\"\"\n"), "{text}");
+        assert!(text.contains("sessions      3 of 36\n"), "{text}");
+    }
+
+    #[test]
+    fn the_longest_head_fits_a_piece() {
+        let directory = "\u{1}".repeat(2 * MAILBOX_PATH_OCTETS);
+        for form in [Form::Text, Form::Json] {
+            let mut out = Output::new();
+            write_health(form, &health(Path::new(&directory)), &mut out).unwrap();
+            assert!(out.filled().len() <= PIECE_OCTETS);
+        }
+    }
+}
