@@ -129,7 +129,8 @@ impl Destinations {
 
     fn make(&mut self, key: Key, now_ms: u64) -> Option<usize> {
         let (line, host, reply) = (Line::default(), String::new(), None);
-        let made = Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
+        let made =
+            Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
         if self.table.len() < DESTINATIONS {
             self.table.push(made);
             return Some(self.table.len() - 1);

@@ -165,13 +165,28 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
 fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     let Health { sessions, deliveries, heap, spool, counters, .. } = health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
-    let share = |s: &Share| -> heapless::String<64> { text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max)) };
+    let share = |s: &Share| -> heapless::String<64> {
+        text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max))
+    };
     write!(out, "{{\"version\":\"{}\",\"uptime_s\":{}", env!("CARGO_PKG_VERSION"), health.uptime_s)?;
     write!(out, ",\"sessions\":{},\"deliveries\":{}", share(sessions), share(deliveries))?;
-    write!(out, ",\"memory\":{{\"heap_bytes\":{},\"heap_peak_bytes\":{}", heap.live_octets, heap.peak_octets)?;
-    write!(out, ",\"resident_bytes\":{},\"ceiling_bytes\":{}", health.resident_octets, health.ceiling_octets)?;
+    write!(
+        out,
+        ",\"memory\":{{\"heap_bytes\":{},\"heap_peak_bytes\":{}",
+        heap.live_octets, heap.peak_octets
+    )?;
+    write!(
+        out,
+        ",\"resident_bytes\":{},\"ceiling_bytes\":{}",
+        health.resident_octets, health.ceiling_octets
+    )?;
     write!(out, ",\"allocations\":{}}}", heap.allocations)?;
-    write!(out, ",\"spool\":{{\"directory\":{},\"filesystem\":\"{}\"", Quoted::json(directory), spool.filesystem)?;
+    write!(
+        out,
+        ",\"spool\":{{\"directory\":{},\"filesystem\":\"{}\"",
+        Quoted::json(directory),
+        spool.filesystem
+    )?;
     write!(out, ",\"survives_power_cut\":\"{}\",\"messages\":{}", spool.survives.name(), spool.messages)?;
     write!(out, ",\"bytes\":{},\"max_bytes\":{}", spool.octets, spool.max_octets)?;
     write!(out, ",\"syncs\":{},\"bytes_written\":{}", spool.syncs, spool.written_octets)?;

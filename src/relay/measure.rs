@@ -9,7 +9,8 @@ pub struct Octets(pub u64);
 impl Display for Octets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u32, char); 4] = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')];
-        match UNITS.iter().find(|&&(shift, _)| self.0 >= 10 << shift || (shift > 10 && self.0 >= 1 << shift)) {
+        match UNITS.iter().find(|&&(shift, _)| self.0 >= 10 << shift || (shift > 10 && self.0 >= 1 << shift))
+        {
             None => write!(f, "{}", self.0),
             Some(&(shift, unit)) => {
                 let (whole, rest) = (self.0 >> shift, self.0 & ((1 << shift) - 1));
@@ -56,7 +57,8 @@ mod tests {
 
     #[test]
     fn octets_have_a_unit_and_one_digit() {
-        let shown = [0, 10_239, 10_240, 1 << 20, (3 << 20) + (1 << 19), u64::MAX].map(|n| Octets(n).to_string());
+        let shown =
+            [0, 10_239, 10_240, 1 << 20, (3 << 20) + (1 << 19), u64::MAX].map(|n| Octets(n).to_string());
         assert_eq!(shown, ["0", "10239", "10.0K", "1.0M", "3.5M", "16777215.9T"]);
     }
 

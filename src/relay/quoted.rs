@@ -63,8 +63,8 @@ struct Escape<'a, 'f> {
 impl Write for Escape<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // Runs that need nothing go out in one piece.
-        let mut plain = 0;
-        for (at, c) in text.char_indices().filter(|&(_, c)| !is_shown(c, self.style)) {
+        let (style, mut plain) = (self.style, 0);
+        for (at, c) in text.char_indices().filter(|&(_, c)| !is_shown(c, style)) {
             self.out.write_str(text.get(plain..at).unwrap_or_default())?;
             self.escape(c)?;
             plain = at + c.len_utf8();

@@ -144,7 +144,11 @@ pub fn write_message(form: Form, message: &Message<'_>, out: &mut impl Write) ->
             }
         }
         Form::Json => {
-            write!(out, "{{\"id\":\"{id}\",\"size\":{size},\"age_s\":{age_s},\"from\":{}", Quoted::json(from))?;
+            write!(
+                out,
+                "{{\"id\":\"{id}\",\"size\":{size},\"age_s\":{age_s},\"from\":{}",
+                Quoted::json(from)
+            )?;
             write!(out, ",\"state\":\"{}\",\"next_try_s\":", standing.name())?;
             match next_try_s {
                 None => out.write_str("null")?,
@@ -156,7 +160,12 @@ pub fn write_message(form: Form, message: &Message<'_>, out: &mut impl Write) ->
 }
 
 /// A recipient; `first` is true for the first one of its message.
-pub fn write_recipient(form: Form, recipient: &Recipient<'_>, first: bool, out: &mut impl Write) -> fmt::Result {
+pub fn write_recipient(
+    form: Form,
+    recipient: &Recipient<'_>,
+    first: bool,
+    out: &mut impl Write,
+) -> fmt::Result {
     let Recipient { to, state, via, reply, attempts } = *recipient;
     match form {
         Form::Text => {
