@@ -17,6 +17,8 @@ pub const COMMAND_LINE_OCTETS: usize = 2048;
 pub const REPLY_LINE_OCTETS: usize = 512;
 /// Lines of one multi-line reply that are read from a peer before it is taken for endless.
 pub const REPLY_LINES: usize = 128;
+/// Octets of one reply that are read from a peer before it is taken for endless.
+pub const REPLY_OCTETS: usize = REPLY_LINES * REPLY_LINE_OCTETS;
 /// Octets of reply text that are kept, logged, shown and put into a bounce.
 pub const REPLY_TEXT_OCTETS: usize = 160;
 /// Octets of an ENVID or ORCPT value (RFC 3461 4.2: 100 before encoding; 4.4: ORCPT 500).
@@ -30,6 +32,8 @@ pub const USER_OCTETS: usize = 64;
 pub const RECIPIENTS: usize = 256;
 /// Received lines after which a message is taken to loop (RFC 5321 6.3: at least 100).
 pub const RECEIVED_LINES: u32 = 100;
+/// Octets of a header field's name; a longer one is taken for text.
+pub const FIELD_NAME_OCTETS: usize = 128;
 /// Octets of header that one added `Received:` field takes at most.
 pub const RECEIVED_OCTETS: usize = 1024;
 
@@ -43,6 +47,19 @@ pub const REPLY_INPUT_OCTETS: usize = 1024;
 pub const DELIVERY_OUTPUT_OCTETS: usize = 4096;
 /// Octets of the scratch buffer that the loop shares between slots.
 pub const SCRATCH_OCTETS: usize = 64 * 1024;
+
+/// Seconds a client waits for the greeting (RFC 5321 4.5.3.2.1).
+pub const GREETING_TIMEOUT_S: u32 = 300;
+/// Seconds a client waits for the reply to a command, MAIL and RCPT too (RFC 5321 4.5.3.2.2, .3).
+pub const COMMAND_TIMEOUT_S: u32 = 300;
+/// Seconds a client waits for the reply to DATA (RFC 5321 4.5.3.2.4).
+pub const DATA_TIMEOUT_S: u32 = 120;
+/// Seconds in which a part of the content must leave (RFC 5321 4.5.3.2.5).
+pub const CONTENT_TIMEOUT_S: u32 = 180;
+/// Seconds a client waits for the reply to the last dot (RFC 5321 4.5.3.2.6).
+pub const DOT_TIMEOUT_S: u32 = 600;
+/// Seconds a client waits for the reply to QUIT, which nothing depends on.
+pub const QUIT_TIMEOUT_S: u32 = 5;
 
 /// Octets of a spool block, at least; the page and the file system's block can make it larger.
 pub const BLOCK_OCTETS: usize = 4096;
@@ -71,6 +88,7 @@ pub const MAILBOX_PATH_OCTETS: usize = 512;
 pub const LISTENERS: usize = 16;
 
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
+const _: () = assert!(REPLY_LINE_OCTETS <= REPLY_INPUT_OCTETS, "a reply line is read whole");
 const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
 const _: () = assert!(BLOCK_OCTETS.is_power_of_two() && BLOCK_OCTETS.is_multiple_of(STATUS_OCTETS));
 const _: () = assert!(RECIPIENTS / 4 < STATUS_OCTETS / 2);
