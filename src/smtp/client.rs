@@ -158,6 +158,8 @@ pub struct Session {
     state: State,
 }
 
+const _: () = assert!(size_of::<Session>() <= 512, "part of every outbound slot");
+
 #[derive(Debug, Default)]
 enum State {
     Greeting,
