@@ -78,6 +78,10 @@ pub const SESSIONS: usize = 1024;
 pub const DELIVERIES: usize = 128;
 /// Destinations whose state is remembered.
 pub const DESTINATIONS: usize = 256;
+/// Seconds to wait for a connection to one address, as Postfix does.
+pub const CONNECT_TIMEOUT_S: u32 = 30;
+/// Seconds that an outbound connection is kept with nothing to send.
+pub const IDLE_CONNECTION_S: u32 = 10;
 /// Addresses of one host that are tried.
 pub const ADDRESSES: usize = 8;
 /// Octets of a host's name with what is needed to dial it.
@@ -86,6 +90,27 @@ pub const HOST_OCTETS: usize = 255;
 pub const MAILBOX_PATH_OCTETS: usize = 512;
 /// Listening sockets that can be configured.
 pub const LISTENERS: usize = 16;
+
+/// Octets of a configuration file.
+pub const CONFIG_OCTETS: u64 = 1024 * 1024;
+/// Octets a message may have, the most that `limits.message_size` can be set to.
+pub const MESSAGE_OCTETS: u64 = 1024 * 1024 * 1024;
+/// Octets that `limits.message_size` cannot be set below (RFC 5321 4.5.3.1.7).
+pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
+/// Octets of all messages, the most that `spool.max_size` can be set to.
+pub const SPOOL_OCTETS: u64 = 1024 * 1024 * 1024 * 1024;
+/// Messages in the spool, the most that `spool.max_messages` can be set to.
+pub const MESSAGES: u32 = 100_000;
+/// Octets that `spool.cells_size` can be set to, from and to.
+pub const CELLS_OCTETS: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
+/// Routes, and sections for clients, that can be configured.
+pub const ROUTES: usize = 64;
+/// Networks, patterns or domains in one list of the configuration.
+pub const LIST: usize = 64;
+/// Next hops of one route.
+pub const HOSTS: usize = 8;
+/// Waits in `queue.retry`.
+pub const RETRY_WAITS: usize = 16;
 
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(REPLY_LINE_OCTETS <= REPLY_INPUT_OCTETS, "a reply line is read whole");

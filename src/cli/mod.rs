@@ -1,1 +1,2 @@
-//! (being written)
+//! The commands.
+pub mod exit;

@@ -14,7 +14,8 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
 
-use super::transport::{Remote, Transport};
+use super::transport::Transport;
+use crate::relay::client::Remote;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -54,7 +55,10 @@ impl Listener {
     pub fn unix(file: &Path, mode: u32) -> io::Result<Self> {
         if let Ok(found) = fs::symlink_metadata(file) {
             if !found.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file of another kind is in the way"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file of another kind is in the way",
+                ));
             }
             if std::os::unix::net::UnixStream::connect(file).is_ok() {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));
@@ -84,7 +88,7 @@ impl Listener {
                 let (stream, from) = socket.accept()?;
                 let transport = Transport::Tcp(stream);
                 transport.send_at_once();
-                Ok((transport, Remote::host(from)))
+                Ok((transport, Remote::Host(from.ip().to_canonical())))
             }
             Self::Unix { socket, .. } => {
                 let transport = Transport::Unix(socket.accept()?.0);

@@ -1,0 +1,1 @@
+//! Reading one section, collecting mistakes.

@@ -1,0 +1,1 @@
+//! Keys whose feature is not in this version yet.
