@@ -59,7 +59,6 @@ const TABLE: &[Unbuilt] = &[
     key("spool", "commit", &["disk"], "commit = \"next-hop\""),
     key("client", "networks", &[], "rules for single clients"),
     key("limits", "messages_per_hour", &[], "a limit of messages per hour"),
-    key("log", "target", &["stderr"], "another target than stderr"),
     key("run", "metrics", &[], "metrics"),
 ];
 
