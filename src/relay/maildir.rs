@@ -116,7 +116,12 @@ impl Draft {
                 }
             }
             // File systems without links: nobody else makes this name.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK)) => {
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK)
+                ) =>
+            {
                 return fs::rename(from.as_str(), to.as_str());
             }
             Err(e) => return Err(e),
@@ -203,7 +208,10 @@ mod tests {
     }
 
     fn new_files(folder: &str) -> Vec<std::vec::Vec<u8>> {
-        let mut all: Vec<_> = fs::read_dir(format!("{folder}/new")).unwrap().map(|e| fs::read(e.unwrap().path()).unwrap()).collect();
+        let mut all: Vec<_> = fs::read_dir(format!("{folder}/new"))
+            .unwrap()
+            .map(|e| fs::read(e.unwrap().path()).unwrap())
+            .collect();
         all.sort();
         all
     }
