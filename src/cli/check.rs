@@ -48,7 +48,8 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
 pub fn mistakes(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(name) = config.run.user.as_deref().filter(|name| geteuid().is_root() && !is_user(name)) {
-        found.push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
+        found
+            .push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
     }
     let user = run_user(config);
     for (key, file) in named_files(config) {
