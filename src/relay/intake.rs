@@ -134,7 +134,7 @@ impl Relay {
             Verdict::Accept { route, forward_path } => (route, forward_path),
         };
         if let Some(Via::Maildir(maildir)) = self.config.route.get(usize::from(route)).map(|r| &r.via) {
-            mailbox::find(maildir, path).map_err(|none| none.reply())?;
+            mailbox::check(maildir, path)?;
         }
         self.store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
         if transaction.recipients == 0 {

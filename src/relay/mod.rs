@@ -354,7 +354,7 @@ impl Relay {
         let from = String::<256>::try_from(attempt.reverse_path()).unwrap_or_default();
         let named = self.name(&mut attempt, who, |recipient| {
             use fmt::Write as _;
-            folder = mailbox::folder(maildir, recipient.forward_path).map_err(|none| none.reply());
+            folder = mailbox::directory(maildir, recipient.forward_path);
             let path = recipient.forward_path;
             let written = write!(top, "Return-Path: <{from}>\r\nDelivered-To: {path}\r\n");
             assert!(written.is_ok(), "two paths fit");
