@@ -485,7 +485,7 @@ impl Relay {
 
     fn set_aside(&mut self, at: Index, place: Place, damage: Damage, now: Now) {
         let id = self.queue.entry(at).id;
-        match self.store.set_aside(place, damage) {
+        match self.store.set_aside(place, damage, now.mono_ms) {
             Ok(()) => {
                 error!("{id} set aside in corrupt/, not sent: {damage}");
                 self.queue.remove(at);
