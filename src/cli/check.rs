@@ -47,11 +47,11 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
 /// What is right in itself but wrong on this machine; `serve` must not start with it either.
 pub fn mistakes(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    let user = run_user(config);
-    if let (Some(name), None, true) = (&config.run.user, &user, geteuid().is_root()) {
+    if let Some(name) = config.run.user.as_deref().filter(|name| geteuid().is_root() && !is_user(name)) {
         found
             .push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
     }
+    let user = run_user(config);
     for (key, file) in named_files(config) {
         match file.metadata() {
             Err(e) => found.push(format!("{key}: {} can't be read: {e}", file.display())),
@@ -135,6 +135,10 @@ fn run_user(config: &Config) -> Option<User> {
     (user.uid != geteuid()).then_some(user)
 }
 
+fn is_user(name: &str) -> bool {
+    matches!(User::from_name(name), Ok(Some(_)))
+}
+
 /// Every file that has to be there, with its key.
 fn named_files(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut files = vec![
@@ -214,6 +218,17 @@ mod tests {
         user.gid = nix::unistd::Gid::from_raw(owner.gid());
         assert!(may(0o040, &user) && !may(0o404, &user));
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_run_user_has_to_exist() {
+        let us = User::from_uid(geteuid()).unwrap().unwrap().name;
+        assert!(is_user(&us) && !is_user("no such user"));
+        let mut config = Config::parse("", "host.test").unwrap();
+        config.run.user = Some(us);
+        assert!(mistakes(&config).is_empty() && run_user(&config).is_none());
+        config.run.user = Some("no such user".to_owned());
+        assert_eq!(mistakes(&config).len(), usize::from(geteuid().is_root()), "only root can change");
     }
 
     #[test]

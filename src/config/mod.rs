@@ -108,6 +108,16 @@ pub struct Listen {
     pub proxy_protocol_from: Vec<Network>,
 }
 
+impl Listen {
+    /// The role as it is written.
+    pub fn role_name(&self) -> &'static str {
+        match self.role {
+            Role::Relay => "relay",
+            Role::Submission => "submission",
+        }
+    }
+}
+
 /// `[tls]`: our certificate, and whom we believe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tls {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::quantity::{duration, size};
 use super::{Client, Config, Listen, Maildir, Mx, Route, Smarthost, Via};
 use crate::smtp::keyword::Keyword;
-use crate::smtp::server::{BareNewline, Role};
+use crate::smtp::server::BareNewline;
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,12 +45,8 @@ fn spool(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn listen(listen: &Listen, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let role = match listen.role {
-        Role::Relay => "relay",
-        Role::Submission => "submission",
-    };
     writeln!(f, "\n[[listen]]\naddress = {}", quoted(&listen.address))?;
-    writeln!(f, "role = {}\ntls = {}", quoted(role), quoted(listen.tls))?;
+    writeln!(f, "role = {}\ntls = {}", quoted(listen.role_name()), quoted(listen.tls))?;
     writeln!(f, "proxy_protocol_from = {}", list(&listen.proxy_protocol_from))
 }
 

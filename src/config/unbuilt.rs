@@ -35,7 +35,7 @@ const TABLE: &[Unbuilt] = &[
     key("tls", "ca_file", &[], "TLS"),
     key("listen", "tls", &["none"], "TLS"),
     key("listen", "proxy_protocol_from", &[], "the PROXY protocol"),
-    key("route", "tls", &["none"], "TLS"),
+    key("route", "tls", &["none", "opportunistic"], "TLS"),
     key("route", "tls_start", &["auto"], "TLS"),
     key("route", "ca_file", &[], "TLS"),
     key("route", "certificate_sha256", &[], "TLS"),
@@ -59,7 +59,6 @@ const TABLE: &[Unbuilt] = &[
     key("spool", "commit", &["disk"], "commit = \"next-hop\""),
     key("client", "networks", &[], "rules for single clients"),
     key("limits", "messages_per_hour", &[], "a limit of messages per hour"),
-    key("log", "target", &["stderr"], "another target than stderr"),
     key("run", "metrics", &[], "metrics"),
 ];
 

@@ -15,7 +15,7 @@ const MONTHS: [&str; 12] =
 
 /// A moment and the zone it is shown in; shown as `Mon, 23 Nov 2026 21:47:04 +0000`, always
 /// [`Date::OCTETS`] long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Date {
     /// Seconds since 1970-01-01 UTC.
     pub unix_s: i64,

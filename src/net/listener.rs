@@ -55,7 +55,10 @@ impl Listener {
     pub fn unix(file: &Path, mode: u32) -> io::Result<Self> {
         if let Ok(found) = fs::symlink_metadata(file) {
             if !found.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file of another kind is in the way"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file of another kind is in the way",
+                ));
             }
             if std::os::unix::net::UnixStream::connect(file).is_ok() {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));

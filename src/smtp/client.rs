@@ -158,6 +158,8 @@ pub struct Session {
     state: State,
 }
 
+const _: () = assert!(size_of::<Session>() <= 512, "part of every outbound slot");
+
 #[derive(Debug, Default)]
 enum State {
     Greeting,
@@ -240,6 +242,7 @@ impl Session {
     /// An outcome of the whole group and nothing sent, if the server's offer rules the message out.
     /// Content with octets above 127 is sent even to a server without 8BITMIME: it is nearly always
     /// wrong about itself, and to encode it anew would break signatures.
+    #[expect(clippy::result_large_err, reason = "once a transaction; a box would be a heap")]
     pub fn begin(&mut self, transaction: &Transaction<'_>, out: &mut Output) -> Result<u16, Outcome> {
         assert!(matches!(self.state, State::Ready), "a transaction begins in Next::Ready");
         assert!((1..=RECIPIENTS).contains(&usize::from(transaction.recipients)));
@@ -358,11 +361,7 @@ impl Session {
                     self.enter(State::Awaiting(command));
                 }
             }
-            State::Envelope(envelope) if envelope.next_written(pipelined) == Some(Part::Data) => {
-                if out.push(b"DATA\r\n") {
-                    envelope.data_written();
-                }
-            }
+            State::Envelope(envelope) => envelope.write_data(pipelined, out),
             State::Ending { accepted, stuffing } => {
                 let accepted = *accepted;
                 if stuffing.end(out) {

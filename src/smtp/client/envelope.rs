@@ -5,7 +5,7 @@
 
 use super::command::Command;
 use super::outcome::{Class, Outcome, Scope, Verdict, out_of_turn};
-use super::{NO_CONTENT, State};
+use super::{NO_CONTENT, Output, State};
 use crate::limits::RECIPIENTS;
 use crate::smtp::reply::Reply;
 use crate::smtp::stuffing::Stuffing;
@@ -51,9 +51,11 @@ impl Envelope {
         self.written += 1;
     }
 
-    pub fn data_written(&mut self) {
-        assert!(self.part(self.written) == Part::Data);
-        self.written += 1;
+    /// Writes DATA if it is next and there is room.
+    pub fn write_data(&mut self, pipelined: bool, out: &mut Output) {
+        if self.next_written(pipelined) == Some(Part::Data) && out.push(b"DATA\r\n") {
+            self.written += 1;
+        }
     }
 
     fn part(&self, place: u16) -> Part {
