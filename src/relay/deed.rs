@@ -202,10 +202,8 @@ impl Relay {
         let Some(index) = self.rounds.find(at) else { return Ok(Change::Unfit("is being bounced")) };
         let round = self.rounds.at(index);
         match (round.afterwards, wish) {
-            (None, None) => return Ok(Change::Unfit("is not held")),
-            (Some(Afterwards::Remove), Some(Afterwards::Hold) | None) => {
-                return Ok(Change::Unfit("was removed"));
-            }
+            (None, None) => Ok(Change::Unfit("is not held")),
+            (Some(Afterwards::Remove), Some(Afterwards::Hold) | None) => Ok(Change::Unfit("was removed")),
             (_, wish) => {
                 let mut status = round.status.clone();
                 status.held = wish == Some(Afterwards::Hold);
@@ -222,22 +220,6 @@ impl Relay {
         if self.queue.entry(at).state() == State::Ready {
             self.destinations.leave(&mut self.queue, at);
         }
-    }
-
-    /// Makes everything that waits due now and ends every back-off; how many messages.
-    pub fn retry_all(&mut self, now: Now) -> usize {
-        self.destinations.reopen_all();
-        let mut count = 0;
-        for number in 0..self.queue.capacity() {
-            let Some((at, entry)) = self.queue.at(number) else { continue };
-            match entry.state() {
-                State::Waiting { .. } => self.queue.wait(at, now.mono_ms),
-                State::Ready => {}
-                State::Delivering | State::Held | State::Free => continue,
-            }
-            count += 1;
-        }
-        count
     }
 }
 
