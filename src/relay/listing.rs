@@ -33,6 +33,7 @@ pub struct Facts {
 
 /// How far a message was listed.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one a slot, made at start; a box would be a heap")]
 pub enum Listed {
     /// Nothing of it.
     #[default]
@@ -135,6 +136,7 @@ fn via(config: &Config, from: &str, to: &str) -> &'static str {
 
 /// How far the envelope of a message was shown.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one a slot, made at start; a box would be a heap")]
 pub enum Shown {
     /// Nothing of it.
     #[default]
