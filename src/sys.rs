@@ -2,7 +2,7 @@
 //! where `unsafe` is allowed, each use with the reason why it holds.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -216,6 +216,15 @@ pub fn page_octets() -> u64 {
         .flatten()
         .and_then(|n| u64::try_from(n).ok())
         .unwrap_or(4096)
+}
+
+/// Starts a range of a file on its way to the medium, without waiting for it. Only a hint: what
+/// the system makes of it is of no consequence.
+#[allow(unsafe_code)]
+pub fn start_writeback(file: BorrowedFd<'_>, offset: u64, octets: u64) {
+    let (Ok(offset), Ok(octets)) = (offset.try_into(), octets.try_into()) else { return };
+    // SAFETY: the call takes an open descriptor and plain numbers, and touches no memory of ours.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, octets, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 #[cfg(test)]

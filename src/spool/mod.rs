@@ -18,6 +18,7 @@
 //! | `recover` | the scan at start |
 //! | `large` | one file a message; what is set aside |
 //! | `batch` | many messages, one sync |
+//! | `outcome` | what became of a message; freeing its room |
 //! | `store` | all of it together: the face of the spool |
 
 mod batch;
@@ -27,6 +28,7 @@ mod envelope;
 mod id;
 mod large;
 mod layout;
+mod outcome;
 mod reader;
 mod real_disk;
 mod recover;

@@ -208,6 +208,16 @@ impl<D: Disk> Reader<D> {
         Ok(crc)
     }
 
+    /// What stands where the head of a run at `block` would be.
+    pub(super) fn head_found(&mut self, block: u32) -> io::Result<HeadFound> {
+        let mut octets = [0; HEAD_OCTETS];
+        let at = self.superblock.geometry.block_at(block);
+        if self.disk.read_at(&self.cells, &mut octets, at)? < HEAD_OCTETS {
+            return Ok(HeadFound::Nothing);
+        }
+        Ok(Head::decode(&octets, &self.superblock.key, u64::from(block)))
+    }
+
     pub(super) fn status_entry(&mut self, place: Place) -> Result<Entry, Damage> {
         let at = self.status_at(place);
         let mut octets = [0; STATUS_OCTETS];

@@ -5,8 +5,17 @@
 
 use std::io;
 
+use super::disk::{Disk, Folder};
+use super::envelope::{self, Line, Origin, Unwritable};
 use super::id::Id;
-use super::store::Message;
+use super::layout::{HEAD_OCTETS, Head};
+use super::status::RecipientState;
+use super::store::{Message, Store};
+use crate::limits::{LARGE_OCTETS, RECIPIENTS};
+use crate::smtp::command::Notify;
+
+/// Octets that an envelope is taken to need when room is kept for a message.
+const ENVELOPE_GUESS_OCTETS: u64 = 1024;
 
 /// A staging file, by number: slots first, spares after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +48,12 @@ impl From<&io::Error> for Refusal {
     }
 }
 
+impl From<Unwritable> for Refusal {
+    fn from(_: Unwritable) -> Self {
+        Self::Invalid
+    }
+}
+
 /// What is known of a message that is coming in.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft {
@@ -62,6 +77,13 @@ pub struct Draft {
     pub exempt: bool,
 }
 
+impl Draft {
+    /// Octets of head, envelope and content.
+    pub fn octets(&self) -> u64 {
+        HEAD_OCTETS as u64 + u64::from(self.envelope_octets) + self.content_octets
+    }
+}
+
 /// Where a staging file stands.
 #[derive(Clone, Copy, Debug)]
 pub enum State {
@@ -74,9 +96,9 @@ pub enum State {
     /// Copied into the cells, whose sync is under way.
     Batched(Message),
     /// Too large for the cells: its content is being made durable, in place.
-    Flushing(Draft),
+    Flushing(Head),
     /// Has its name in `large`, which is being made durable.
-    Linking(Message),
+    Linking(Head),
     /// Committed or not; to be told.
     Told(Result<Message, Refusal>),
 }
@@ -88,4 +110,235 @@ pub struct Slot<F> {
     pub file: Option<F>,
     /// Where it stands.
     pub state: State,
+}
+
+impl StagingIndex {
+    /// The name of its file in `incoming`.
+    pub(super) fn name(self) -> heapless::String<8> {
+        let mut name = heapless::String::new();
+        let written = core::fmt::write(&mut name, format_args!("{:02}", self.0));
+        assert!(written.is_ok(), "five digits at most");
+        name
+    }
+
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Begins a message: gives it an id and keeps as much room free as SIZE says. `s` must be
+    /// unused.
+    pub fn begin(&mut self, s: StagingIndex, origin: &Origin<'_>, now_unix_s: u64) -> Result<Id, Refusal> {
+        assert!(matches!(self.slots[s.number()].state, State::Idle), "one message at a time");
+        let reserved = self.admit(origin)?;
+        self.ready_file(s)?;
+        let disk = &mut self.reader.disk;
+        let id = self.ids.next(|octets| disk.random(octets)).map_err(|e| self.refuse("draw an id", &e))?;
+        self.reserved += reserved;
+        self.receiving += 1;
+        self.slots[s.number()].state = State::Open(Draft {
+            id,
+            arrived_unix_s: now_unix_s,
+            recipients: 0,
+            envelope_octets: 0,
+            envelope_crc: 0,
+            content_octets: 0,
+            content_crc: 0,
+            reserved,
+            exempt: origin.exempt,
+        });
+        let mut written = 0;
+        let scratch = &mut self.reader.scratch;
+        let lines = envelope::write_origin(origin, |line| {
+            let room = scratch.get_mut(written..written + line.len()).ok_or(Refusal::Invalid)?;
+            room.copy_from_slice(line.as_bytes());
+            written += line.len();
+            Ok(())
+        });
+        let result = lines.and_then(|()| self.append_scratch(s, written));
+        if let Err(refusal) = result {
+            self.abort(s);
+            return Err(refusal);
+        }
+        Ok(id)
+    }
+
+    /// Adds a recipient: its forward-path without brackets, and its DSN parameters. After an
+    /// error the message goes on without it.
+    pub fn recipient(
+        &mut self,
+        s: StagingIndex,
+        path: &str,
+        notify: Notify,
+        orcpt: &str,
+    ) -> Result<(), Refusal> {
+        let draft = *self.draft(s);
+        assert!(draft.content_octets == 0, "recipients come before content");
+        if usize::from(draft.recipients) >= RECIPIENTS {
+            return Err(Refusal::Recipients);
+        }
+        let initial = RecipientState::Pending;
+        let line = envelope::write(&Line::To { number: draft.recipients, initial, path, notify, orcpt })?;
+        self.reader.scratch[..line.len()].copy_from_slice(line.as_bytes());
+        self.append_scratch(s, line.len())?;
+        self.draft(s).recipients += 1;
+        Ok(())
+    }
+
+    /// Adds content. After an error the message can only be aborted.
+    pub fn write(&mut self, s: StagingIndex, octets: &[u8]) -> Result<(), Refusal> {
+        let draft = *self.draft(s);
+        let total = draft.content_octets + octets.len() as u64;
+        if total > self.settings.message_octets && !draft.exempt {
+            return Err(Refusal::TooLarge);
+        }
+        self.reserve(s, draft.octets() + octets.len() as u64)?;
+        let at = self.block() + draft.octets();
+        self.write_staging(s, octets, at)?;
+        let draft = self.draft(s);
+        draft.content_octets = total;
+        draft.content_crc = crc32c::crc32c_append(draft.content_crc, octets);
+        self.push_large(s, at + octets.len() as u64, octets.len() as u64);
+        Ok(())
+    }
+
+    /// Drops the message. One that is in a batch already is committed all the same, and told.
+    pub fn abort(&mut self, s: StagingIndex) {
+        match self.slots[s.number()].state {
+            State::Open(draft) => self.drop_draft(s, &draft),
+            State::Ready(draft) => {
+                self.waiting -= 1;
+                self.drop_draft(s, &draft);
+            }
+            State::Idle | State::Batched(_) | State::Flushing(_) | State::Linking(_) | State::Told(_) => {}
+        }
+    }
+
+    /// Room for one more message, and how many octets of it are kept free.
+    fn admit(&mut self, origin: &Origin<'_>) -> Result<u64, Refusal> {
+        let geometry = self.reader.superblock.geometry;
+        let size = origin.size.unwrap_or(0);
+        if size > self.settings.message_octets && !origin.exempt {
+            return Err(Refusal::TooLarge);
+        }
+        let blocks = geometry.blocks_for(size.saturating_add(ENVELOPE_GUESS_OCTETS));
+        let octets = blocks.saturating_mul(geometry.block());
+        if origin.exempt {
+            return Ok(octets);
+        }
+        let messages = u64::from(self.usage.messages) + u64::from(self.receiving);
+        if messages >= u64::from(self.settings.max_messages)
+            || self.octets().saturating_add(octets) > self.settings.max_octets
+        {
+            return Err(Refusal::Full);
+        }
+        let in_cells =
+            u32::try_from(blocks).is_ok_and(|n| n <= self.cells.run_max() && self.cells.has_room(n));
+        if in_cells {
+            return Ok(octets);
+        }
+        match self.reader.disk.free_octets() {
+            Ok(free) if free >= octets.saturating_add(geometry.block()) => Ok(octets),
+            Ok(_) => Err(Refusal::Full),
+            Err(e) => Err(self.refuse("measure free space", &e)),
+        }
+    }
+
+    /// Keeps room for a message of `octets`, if there is any.
+    fn reserve(&mut self, s: StagingIndex, octets: u64) -> Result<(), Refusal> {
+        let needed = octets.div_ceil(self.block()) * self.block();
+        let draft = *self.draft(s);
+        let more = needed.saturating_sub(draft.reserved);
+        if more > 0 && !draft.exempt && self.octets() + more > self.settings.max_octets {
+            return Err(Refusal::Full);
+        }
+        self.reserved += more;
+        self.draft(s).reserved += more;
+        Ok(())
+    }
+
+    /// Adds what stands at the front of the scratch buffer to the envelope.
+    fn append_scratch(&mut self, s: StagingIndex, n: usize) -> Result<(), Refusal> {
+        let draft = *self.draft(s);
+        self.reserve(s, draft.octets() + n as u64)?;
+        let at = self.block() + draft.octets();
+        let scratch = std::mem::take(&mut self.reader.scratch);
+        let written = self.write_staging(s, &scratch[..n], at);
+        let crc = crc32c::crc32c_append(draft.envelope_crc, &scratch[..n]);
+        self.reader.scratch = scratch;
+        written?;
+        let draft = self.draft(s);
+        draft.envelope_octets += n as u32;
+        draft.envelope_crc = crc;
+        Ok(())
+    }
+
+    fn write_staging(&mut self, s: StagingIndex, octets: &[u8], at: u64) -> Result<(), Refusal> {
+        let Some(file) = &self.slots[s.number()].file else { return Err(Refusal::Failed) };
+        self.usage.written_octets += octets.len() as u64;
+        let written = self.reader.disk.write_at(file, octets, at);
+        written.map_err(|e| self.refuse("write what comes in", &e))
+    }
+
+    /// Once a message is large, what came in is started on its way to the disk, so that little is
+    /// left to wait for at its end.
+    fn push_large(&mut self, s: StagingIndex, end: u64, n: u64) {
+        let (before, now) = ((end - n) / LARGE_OCTETS, end / LARGE_OCTETS);
+        if let Some(file) = &self.slots[s.number()].file
+            && now > before
+            && before > 0
+        {
+            self.reader.disk.start_writeback(file, before * LARGE_OCTETS, (now - before) * LARGE_OCTETS);
+        }
+    }
+
+    /// The message in an open slot. That it is open is the caller's part of the contract.
+    fn draft(&mut self, s: StagingIndex) -> &mut Draft {
+        match &mut self.slots[s.number()].state {
+            State::Open(draft) => draft,
+            state => unreachable!("no message is coming in: {state:?}"),
+        }
+    }
+
+    /// Sees to it that a slot has a file.
+    fn ready_file(&mut self, s: StagingIndex) -> Result<(), Refusal> {
+        if self.slots[s.number()].file.is_none() {
+            let name = s.name();
+            // A name that is left from before is in the way.
+            let _ = self.reader.disk.unlink(Folder::Incoming, &name);
+            let made = self.reader.disk.create(Folder::Incoming, &name);
+            let file = made.map_err(|e| self.refuse("make a staging file", &e))?;
+            self.slots[s.number()].file = Some(file);
+        }
+        Ok(())
+    }
+
+    fn drop_draft(&mut self, s: StagingIndex, draft: &Draft) {
+        self.reserved -= draft.reserved;
+        self.receiving -= 1;
+        self.rewind(s);
+    }
+
+    /// Makes a staging file ready for the next message. Cutting it off now keeps what is still in
+    /// the page cache from ever being written to the medium.
+    pub(super) fn rewind(&mut self, s: StagingIndex) {
+        let slot = &mut self.slots[s.number()];
+        slot.state = State::Idle;
+        let cut = slot.file.as_ref().is_none_or(|file| self.reader.disk.set_length(file, 0).is_ok());
+        if !cut {
+            slot.file = None;
+        }
+    }
+
+    /// The refusal that an error of the disk ends in; a full disk is no failing one.
+    pub(super) fn refuse(&mut self, doing: &str, error: &io::Error) -> Refusal {
+        let refusal = Refusal::from(error);
+        if refusal == Refusal::Full {
+            log::warn!("spool: can't {doing}: {error}");
+        } else {
+            self.failed(doing, error);
+        }
+        refusal
+    }
 }

@@ -133,6 +133,8 @@ impl Status {
 }
 
 /// What stands in the place of an entry.
+// It lives on the stack for one match; a box would be an allocation per message.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// An entry, perhaps of an earlier message.

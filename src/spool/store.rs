@@ -4,21 +4,22 @@
 //! status entry is written only after its run was synced; a run is free only after its "done" was
 //! synced. Nothing else depends on order.
 
-use core::fmt;
+use core::fmt::{self, Write};
+use core::ops::ControlFlow;
 use std::io;
 
 use heapless::String;
 
 use super::cells::Cells;
-use super::disk::{Disk, Ticket};
-use super::envelope::{self, Cursor, Line, Origin, Unwritable};
+use super::disk::Disk;
+use super::envelope::{Cursor, Line};
 use super::id::{Id, Ids};
-use super::large::Unsynced;
-use super::layout::{HEAD_OCTETS, Head, SuperblockError};
+use super::layout::{Head, SuperblockError};
+use super::outcome::{Syncing, Unsynced};
 use super::reader::{Damage, Reader};
-use super::staging::{Draft, Refusal, Slot, StagingIndex, State};
-use super::status::{RecipientState, Status};
-use crate::limits::{LARGE_OCTETS, RECIPIENTS, SCRATCH_OCTETS};
+use super::recover::Rest;
+use super::staging::{Refusal, Slot, StagingIndex};
+use super::status::Status;
 
 /// Octets of an error kept for `status`.
 pub const ERROR_OCTETS: usize = 120;
@@ -197,23 +198,6 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// How the cells stand with the medium.
-#[derive(Debug, Default)]
-pub(super) struct Syncing {
-    /// A sync of the cells is under way.
-    pub under_way: bool,
-    /// The round that what is written now belongs to; it ends when a sync starts.
-    pub round: u64,
-    /// All rounds below this one are durable or failed.
-    pub settled: u64,
-    /// Rounds from .0 up to and including .1 failed last.
-    pub failed: Option<(u64, u64)>,
-    /// When the oldest status was written that no sync has covered, in milliseconds.
-    pub oldest_ms: Option<u64>,
-    /// Statuses shall be synced without waiting for a message.
-    pub wanted: bool,
-}
-
 /// The spool, with its lock.
 #[derive(Debug)]
 pub struct Store<D: Disk> {
@@ -222,117 +206,81 @@ pub struct Store<D: Disk> {
     pub(super) cells: Cells,
     pub(super) slots: Box<[Slot<D::File>]>,
     pub(super) ids: Ids,
+    /// The next message's sequence number.
     pub(super) sequence: u64,
     pub(super) syncing: Syncing,
     pub(super) unsynced: Unsynced,
+    pub(super) rest: Rest,
     /// Octets of large files.
     pub(super) large_octets: u64,
     /// Octets kept free for what comes in.
     pub(super) reserved: u64,
+    /// Messages coming in, those in a batch included.
     pub(super) receiving: u32,
-    pub(super) told: u32,
+    /// Slots in [`State::Ready`](super::staging::State::Ready).
     pub(super) waiting: u32,
+    /// Slots in [`State::Told`](super::staging::State::Told).
+    pub(super) told: u32,
     pub(super) usage: Usage,
-    /// Where the scan goes on when the caller's table was full.
-    pub(super) rest: super::recover::Rest,
 }
 
 impl<D: Disk> Store<D> {
-    /// Begins a message: its id, and room for as much as SIZE says.
-    pub fn begin(&mut self, s: StagingIndex, origin: &Origin<'_>, now_unix_s: u64) -> Result<Id, Refusal> {
-        todo!()
-    }
-
-    /// Adds a recipient. After an error the message is still open and can go on without it.
-    pub fn recipient(
-        &mut self,
-        s: StagingIndex,
-        path: &str,
-        notify: crate::smtp::command::Notify,
-        orcpt: &str,
-    ) -> Result<(), Refusal> {
-        todo!()
-    }
-
-    /// Adds content. After an error the message can only be aborted.
-    pub fn write(&mut self, s: StagingIndex, octets: &[u8]) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// Drops the message. One that is in a batch already is committed all the same, and told.
-    pub fn abort(&mut self, s: StagingIndex) {
-        todo!()
-    }
-    /// The message is complete: it joins the next batch, and [`Store::poll`] tells what became of it.
-    pub fn commit(&mut self, s: StagingIndex, now_unix_s: u64) {
-        todo!()
-    }
-    /// Starts a batch if none is under way: everything that waits, with one sync. Also syncs statuses, if
-    /// [`Store::sync_status`] asked. To be called every turn; returns the messages in it.
-    pub fn start_batch(&mut self) -> usize {
-        todo!()
-    }
-    /// Messages that wait for a batch.
-    pub fn batch_waiting(&self) -> usize {
-        todo!()
-    }
-    /// True while a batch is being synced.
-    pub fn busy_syncing(&self) -> bool {
-        todo!()
-    }
-    /// The next message of which is known what became of it.
-    pub fn poll(&mut self) -> Option<Committed> {
-        todo!()
-    }
-    /// Writes a message's status; durable with the next sync, see [`Store::progress`].
-    pub fn record(&mut self, place: Place, status: &Status, now_ms: u64) -> io::Result<Mark> {
-        todo!()
-    }
-    /// Writes the status of a message that is done; once that is synced its room is free.
-    pub fn finish(&mut self, place: Place, status: &Status, now_ms: u64) -> io::Result<Mark> {
-        todo!()
-    }
-    /// How far the sync of what was written is.
-    pub fn progress(&self, mark: Mark) -> Progress {
-        todo!()
-    }
-    /// When [`Store::sync_status`] is to be called at the latest, by the clock of `now_ms`.
-    pub fn status_deadline_ms(&self) -> Option<u64> {
-        todo!()
-    }
-    /// Syncs statuses without waiting for a message.
-    pub fn sync_status(&mut self) {
-        todo!()
-    }
-    /// Takes a damaged message out of the queue: copied to `corrupt`, then done. Waits for the disk.
-    pub fn set_aside(&mut self, place: Place, why: Damage) -> io::Result<()> {
-        todo!()
-    }
-    /// A message's head.
-    pub fn head(&mut self, place: Place) -> Result<Head, Damage> {
-        self.reader.head(place)
-    }
-    /// Goes on with what [`Store::open`] found and the table had no room for. False if nothing is left.
-    pub fn find_more(&mut self, found: &mut dyn FnMut(super::Found<'_>) -> bool) -> bool {
-        todo!()
-    }
     /// The reading side: head, status, envelope, content.
     pub fn reader(&mut self) -> &mut Reader<D> {
         &mut self.reader
     }
-    /// Opens the spool, making what is missing. `found` is told every message that is not done; false: its table is full.
-    pub fn open(
-        disk: D,
-        settings: &Settings,
-        found: &mut dyn FnMut(super::Found<'_>) -> bool,
-    ) -> Result<Self, OpenError> {
-        todo!()
+
+    /// A message's head.
+    pub fn head(&mut self, place: Place) -> Result<Head, Damage> {
+        self.reader.head(place)
     }
-    /// Opens the spool to submit into `large` alone, without a scan, while no relay runs.
-    pub fn open_offline(disk: D, settings: &Settings) -> Result<Self, OpenError> {
-        todo!()
+
+    /// What became of a message so far.
+    pub fn status(&mut self, place: Place) -> Result<Status, Damage> {
+        self.reader.status(place)
     }
+
+    /// Reads the envelope; see [`Reader::read_envelope`].
+    pub fn read_envelope(
+        &mut self,
+        place: Place,
+        from: Cursor,
+        each: &mut dyn FnMut(Line<'_>, Cursor) -> ControlFlow<()>,
+    ) -> Result<Head, Damage> {
+        self.reader.read_envelope(place, from, each)
+    }
+
+    /// Reads content; see [`Reader::read_content`].
+    pub fn read_content(
+        &mut self,
+        place: Place,
+        head: &Head,
+        offset: u64,
+        octets: &mut [u8],
+    ) -> Result<usize, Damage> {
+        self.reader.read_content(place, head, offset, octets)
+    }
+
     /// What the spool holds and did.
     pub fn usage(&self) -> Usage {
-        todo!()
+        Usage { octets: self.octets(), max_octets: self.settings.max_octets, ..self.usage.clone() }
+    }
+
+    /// Octets in use and kept free for what comes in.
+    pub(super) fn octets(&self) -> u64 {
+        let cells = u64::from(self.cells.taken()) * self.block();
+        cells.saturating_add(self.large_octets).saturating_add(self.reserved)
+    }
+
+    pub(super) fn block(&self) -> u64 {
+        self.reader.superblock.geometry.block()
+    }
+
+    /// Notes that the disk failed, for the log and for `status`.
+    pub(super) fn failed(&mut self, doing: &str, error: &io::Error) {
+        log::error!("spool: the disk is failing: can't {doing}: {error}");
+        self.usage.failure.clear();
+        // Too long a text is cut off at the last part that fits.
+        let _ = write!(self.usage.failure, "can't {doing}: {}", error.kind());
     }
 }
