@@ -50,7 +50,6 @@ impl<D: Disk> Store<D> {
         // The status block is written now, so that an outcome overwrites and needs no room.
         reader.disk.write_at(file, zeros, 0)?;
         reader.disk.write_at(file, &head.encode(&LARGE_KEY, LARGE_PLACE), block)?;
-        reader.disk.set_length(file, block + head.octets())?;
         self.usage.written_octets += block + HEAD_OCTETS as u64;
         Ok(reader.disk.start_sync(Ticket::Content(s), Target::File(file)))
     }
