@@ -11,6 +11,8 @@ pub enum Exit {
     Usage = 64,
     /// 65: the input is wrong.
     Data = 65,
+    /// 67: there is no such recipient.
+    NoUser = 67,
     /// 69: something needed is not there.
     Unavailable = 69,
     /// 70: we are wrong.

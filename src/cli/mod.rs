@@ -3,14 +3,17 @@
 //! The program goes by several names: called as `sendmail`, `mailq` or `newaliases` (by a link) it
 //! is that program; called by any other name, its first argument says which command is meant.
 
+pub mod ask;
 pub mod check;
 pub mod exit;
 pub mod help;
+pub mod offline;
 pub mod password;
 pub mod queue;
 pub mod send_test;
 pub mod sendmail;
 pub mod serve;
+pub mod spill;
 pub mod status;
 
 use std::ffi::OsString;

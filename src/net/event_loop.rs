@@ -13,6 +13,7 @@ use log::{debug, error, info};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::control::Controls;
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
 use super::listener::Listener;
@@ -23,6 +24,7 @@ use crate::config::{Config, Endpoint};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
 use crate::relay::access;
 use crate::relay::client::{Client, Remote};
+use crate::relay::health::{Figures, Share};
 use crate::relay::{Relay, StartError};
 use crate::smtp::keyword::Keywords;
 use crate::smtp::reply::Reply;
@@ -74,6 +76,7 @@ pub struct EventLoop {
     is_ready: Box<[bool]>,
     outbounds: Outbounds,
     mailboxes: Mailboxes,
+    controls: Controls,
     relay: Relay,
     scratch: Box<[u8]>,
 }
@@ -124,6 +127,7 @@ impl EventLoop {
         Ok(Self {
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, Arc::clone(&waker))?,
             mailboxes: Mailboxes::start(waker)?,
+            controls: Controls::new(CONTROL),
             poll,
             events: Events::with_capacity(EVENTS),
             clock,
@@ -174,6 +178,7 @@ impl EventLoop {
             match event.token().0 {
                 SIGNALS => signalled = true,
                 WAKER => {}
+                token @ CONTROL.. => self.controls.notice(token - CONTROL, readable, writable),
                 token @ OUTBOUND.. => self.outbounds.notice(token - OUTBOUND, readable, writable),
                 token @ INBOUND.. => {
                     let slot = token - INBOUND;
@@ -222,15 +227,17 @@ impl EventLoop {
         if self.course == Course::Running {
             self.start_deliveries(now);
         }
+        let figures = self.figures();
+        self.controls.work(&mut self.relay, &figures, now);
         self.relay.tick(now);
         self.time_out(now);
     }
 
     fn accept(&mut self, now: Now) {
-        let Self { doors, inbound, ready, is_ready, config, poll, .. } = self;
+        let Self { doors, inbound, ready, is_ready, config, poll, controls, .. } = self;
         doors.accept(now.mono_ms, |transport, remote, purpose| {
             let (role, places) = match purpose {
-                Purpose::Control => return,
+                Purpose::Control => return controls.open(transport, poll.registry(), now),
                 Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
                 Purpose::Smtp { role } => (role, 0..usize::from(config.limits.sessions)),
             };
@@ -338,9 +345,17 @@ impl EventLoop {
         }
     }
 
+    /// How many slots are in use, for `status`.
+    fn figures(&self) -> Figures {
+        let (used, max) = self.outbounds.used();
+        let sessions = Share { used: self.inbound.iter().flatten().count(), max: self.inbound.len() };
+        Figures { sessions, deliveries: Share { used, max } }
+    }
+
     /// When the next turn has to be, if nothing happens before.
     fn next_ms(&self, now: Now) -> u64 {
-        if !self.ready.is_empty() || self.mailboxes.is_copying() || self.outbounds.is_busy() {
+        let controls = self.controls.is_busy();
+        if controls || !self.ready.is_empty() || self.mailboxes.is_copying() || self.outbounds.is_busy() {
             return now.mono_ms;
         }
         let inbound = self.inbound.iter().flatten().filter_map(|i| i.deadline_ms(&self.timeouts)).min();
@@ -349,7 +364,7 @@ impl EventLoop {
             Course::Running => None,
             Course::Ending { until_ms } => Some(until_ms),
         };
-        [inbound, doors, course, self.outbounds.next_ms(), self.relay.next_ms(now)]
+        [inbound, doors, course, self.outbounds.next_ms(), self.controls.next_ms(), self.relay.next_ms(now)]
             .into_iter()
             .flatten()
             .min()

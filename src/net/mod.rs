@@ -1,5 +1,6 @@
 //! The event loop and everything that touches a socket.
 
+pub mod control;
 pub mod doors;
 pub mod event_loop;
 pub mod helper;

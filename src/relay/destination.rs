@@ -229,6 +229,13 @@ impl Destinations {
         one.until_ms
     }
 
+    /// Ends the back-off of one: somebody asked for a try now.
+    pub fn reopen(&mut self, key: Key) {
+        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
+            one.until_ms = 0;
+        }
+    }
+
     /// Ends every back-off: somebody asked for a try now.
     pub fn reopen_all(&mut self) {
         for one in &mut self.table {

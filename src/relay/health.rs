@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Counters;
 use super::intake::text;
 use super::measure::{Moment, Octets, Span};
+use super::medium::Survival;
 use super::quoted::Quoted;
 use super::report::{Form, PIECE_OCTETS};
 use crate::limits::MAILBOX_PATH_OCTETS;
@@ -23,33 +24,13 @@ pub struct Share {
     pub max: usize,
 }
 
-/// What is promised of a spool when the power goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
-    /// It is on a file system that keeps what was synced.
-    Yes,
-    /// It is in RAM.
-    No,
-    /// It is on one that we know nothing of.
-    Unknown,
-}
-
-impl Survival {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Yes => "survives a power cut",
-            Self::No => "is lost in a power cut",
-            Self::Unknown => "may not survive a power cut",
-        }
-    }
+/// The slots, as the loop counts them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Inbound slots.
+    pub sessions: Share,
+    /// Outbound slots.
+    pub deliveries: Share,
 }
 
 /// The spool, for the report.
@@ -80,10 +61,8 @@ pub struct SpoolFigures<'a> {
 pub struct Health<'a> {
     /// Seconds since the start.
     pub uptime_s: u64,
-    /// Inbound slots.
-    pub sessions: Share,
-    /// Outbound slots.
-    pub deliveries: Share,
+    /// The slots.
+    pub figures: Figures,
     /// The heap.
     pub heap: Heap,
     /// Octets of the process that are in RAM.
@@ -128,7 +107,7 @@ pub fn write_health(form: Form, health: &Health<'_>, out: &mut impl Write) -> fm
 }
 
 fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { sessions, deliveries, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
     writeln!(out, "pillarbox {}, up {}", env!("CARGO_PKG_VERSION"), Span(health.uptime_s))?;
     writeln!(out, "sessions      {} of {}", sessions.used, sessions.max)?;
@@ -148,7 +127,7 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
         "              in {} ({}, {})",
         Quoted::bare(directory),
         spool.filesystem,
-        spool.survives.words()
+        in_words(spool.survives)
     )?;
     writeln!(out, "              {} syncs, {} written", spool.syncs, Octets(spool.written_octets))?;
     if spool.failing {
@@ -163,7 +142,7 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
 }
 
 fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { sessions, deliveries, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
     let share = |s: &Share| -> heapless::String<64> {
         text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max))
@@ -194,6 +173,14 @@ fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     let Counters { accepted, rejected, delivered, deferred, bounced, expired } = counters;
     write!(out, ",\"counters\":{{\"accepted\":{accepted},\"rejected\":{rejected},\"delivered\":{delivered}")?;
     write!(out, ",\"deferred\":{deferred},\"bounced\":{bounced},\"expired\":{expired}}}")
+}
+
+fn in_words(survival: Survival) -> &'static str {
+    match survival {
+        Survival::Yes => "survives a power cut",
+        Survival::No => "in RAM: lost in a power cut",
+        Survival::Unknown => "not known to survive a power cut",
+    }
 }
 
 /// What stands before the destinations.
@@ -253,5 +240,93 @@ pub fn write_health_end(form: Form, out: &mut impl Write) -> fmt::Result {
     match form {
         Form::Text => Ok(()),
         Form::Json => out.write_str("]}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::report::Output;
+    use crate::relay::report::tests::json_value;
+
+    fn health(directory: &Path) -> Health<'_> {
+        Health {
+            uptime_s: u64::MAX,
+            figures: Figures {
+                sessions: Share { used: 3, max: 36 },
+                deliveries: Share { used: usize::MAX, max: usize::MAX },
+            },
+            heap: Heap { live_octets: usize::MAX, peak_octets: usize::MAX, allocations: usize::MAX },
+            resident_octets: u64::MAX,
+            ceiling_octets: u64::MAX,
+            spool: SpoolFigures {
+                directory,
+                filesystem: "overlayfs",
+                survives: Survival::Unknown,
+                messages: u64::MAX,
+                octets: u64::MAX,
+                max_octets: u64::MAX,
+                syncs: u64::MAX,
+                written_octets: u64::MAX,
+                failing: true,
+            },
+            counters: Counters {
+                accepted: u64::MAX,
+                rejected: u64::MAX,
+                delivered: u64::MAX,
+                deferred: u64::MAX,
+                bounced: u64::MAX,
+                expired: u64::MAX,
+            },
+        }
+    }
+
+    fn report(form: Form, lists: usize) -> String {
+        let mut out = String::new();
+        write_health(form, &health(Path::new("/var/spool/\u{1b}\"")), &mut out).unwrap();
+        write_destinations_head(form, &mut out).unwrap();
+        for n in 0..lists {
+            let until_s = [None, Some(55)][n % 2];
+            let one =
+                DestinationFigures { host: "mx\n.example:25", failures: 1, until_s, reply: "451 \"x\"" };
+            write_destination(form, &one, n == 0, &mut out).unwrap();
+        }
+        write_errors_head(form, &mut out).unwrap();
+        (0..lists).for_each(|n| write_error(form, 0, "the disk \\ failed", n == 0, &mut out).unwrap());
+        write_health_end(form, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn json_is_one_object_with_and_without_lists() {
+        for lists in 0..4 {
+            let json = report(Form::Json, lists);
+            assert_eq!(json_value(&json), Some("\n"), "{json}");
+        }
+        let json = report(Form::Json, 2);
+        for key in ["version", "uptime_s", "sessions", "deliveries", "memory", "spool", "counters", "clients"]
+        {
+            assert!(json.contains(&format!("\"{key}\":")), "{key}");
+        }
+        assert!(json.contains(r#"{"host":"mx\u000a.example:25","state":"back-off","until_s":55,"#), "{json}");
+        assert!(json.contains(r#""errors":[{"at":"1970-01-01T00:00:00Z","text":"the disk \\ failed"}"#));
+    }
+
+    #[test]
+    fn text_fits_a_screen_and_has_no_odd_octets() {
+        let text = report(Form::Text, 2);
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text}");
+        assert!(text.contains("    mx\\x0a.example:25 back-off for 55s: \"451 \\\"x\\\"\"\n"), "{text}");
+        assert!(text.contains("sessions      3 of 36\n"), "{text}");
+    }
+
+    #[test]
+    fn the_longest_head_fits_a_piece() {
+        let directory = "\u{1}".repeat(2 * MAILBOX_PATH_OCTETS);
+        for form in [Form::Text, Form::Json] {
+            let mut out = Output::new();
+            write_health(form, &health(Path::new(&directory)), &mut out).unwrap();
+            assert!(out.filled().len() <= PIECE_OCTETS);
+        }
     }
 }

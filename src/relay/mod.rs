@@ -8,13 +8,17 @@ pub mod access;
 pub mod attempt;
 pub mod bounce;
 pub mod client;
+pub mod deed;
 pub mod delivery;
+pub mod desk;
 pub mod destination;
 pub mod health;
 pub mod intake;
+pub mod listing;
 pub mod mailbox;
 pub mod maildir;
 pub mod measure;
+pub mod medium;
 pub mod plug;
 pub mod queue;
 pub mod quoted;
@@ -48,6 +52,7 @@ use intake::{Incoming, reply_to};
 use plug::Plug;
 use queue::{Entry, Queue};
 use quoted::Quoted;
+use recent::Recent;
 use round::{Group, Rounds};
 
 /// Staging files for bounces, beside one a slot.
@@ -117,6 +122,8 @@ pub struct Relay {
     in_bounce: [bool; SPARES],
     /// What is counted.
     pub counters: Counters,
+    /// The last errors.
+    pub recent: Recent,
 }
 
 /// What became of a message whose content was complete.
@@ -170,6 +177,7 @@ impl Relay {
             slots,
             in_bounce: [false; SPARES],
             counters: Counters::default(),
+            recent: Recent::new(),
         };
         relay.place_found();
         Ok(relay)
