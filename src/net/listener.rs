@@ -18,7 +18,7 @@ use super::transport::Transport;
 use crate::relay::client::Remote;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 511;
 
 /// A listening socket.
 #[derive(Debug)]

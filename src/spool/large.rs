@@ -50,7 +50,6 @@ impl<D: Disk> Store<D> {
         // The status block is written now, so that an outcome overwrites and needs no room.
         reader.disk.write_at(file, zeros, 0)?;
         reader.disk.write_at(file, &head.encode(&LARGE_KEY, LARGE_PLACE), block)?;
-        reader.disk.set_length(file, block + head.octets())?;
         self.usage.written_octets += block + HEAD_OCTETS as u64;
         Ok(reader.disk.start_sync(Ticket::Content(s), Target::File(file)))
     }
@@ -115,7 +114,7 @@ impl<D: Disk> Store<D> {
         match place.block() {
             Some(block) => {
                 let blocks = self.extent(block);
-                self.copy_aside(place, block, blocks)?;
+                self.copy_aside(&place.id().text(), block, blocks)?;
             }
             None => {
                 let name = place.id().text();
@@ -149,10 +148,9 @@ impl<D: Disk> Store<D> {
 
     /// Copies a run into `corrupt`, laid out like a large message, unless it is there already.
     /// True if it was copied now.
-    pub(super) fn copy_aside(&mut self, place: Place, block: u32, blocks: u32) -> io::Result<bool> {
-        let name = place.id().text();
+    pub(super) fn copy_aside(&mut self, name: &str, block: u32, blocks: u32) -> io::Result<bool> {
         let reader = &mut self.reader;
-        match reader.disk.open(Folder::Corrupt, &name, false) {
+        match reader.disk.open(Folder::Corrupt, name, false) {
             Ok(_) => return Ok(false),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
@@ -171,7 +169,7 @@ impl<D: Disk> Store<D> {
             reader.disk.write_at(&file, &chunk[..got], geometry.block() * (1 + u64::from(n)))?;
         }
         reader.disk.sync(Target::File(&file))?;
-        reader.disk.link((Folder::Incoming, ASIDE), (Folder::Corrupt, &name))?;
+        reader.disk.link((Folder::Incoming, ASIDE), (Folder::Corrupt, name))?;
         reader.disk.sync(Target::Folder(Folder::Corrupt))?;
         // Left behind it is taken away when the spool is opened again.
         let _ = reader.disk.unlink(Folder::Incoming, ASIDE);

@@ -5,11 +5,16 @@
 
 use std::io;
 
+use heapless::Deque;
+
 use super::disk::{Disk, Folder, Target, Ticket};
 use super::id::Id;
 use super::status::Status;
 use super::store::{Mark, Place, Progress, Store};
 use crate::limits::STATUS_SYNC_S;
+
+/// Large messages that are remembered because the sync of their status failed.
+const FAILED: usize = 32;
 
 /// How the cells stand with the medium.
 ///
@@ -75,6 +80,8 @@ struct Pending {
     done: bool,
     /// A sync that covers its latest status is under way.
     asked: bool,
+    /// Syncs under way, those asked for before the latest status included.
+    under_way: u16,
 }
 
 /// The statuses of large messages that no sync has covered yet. At most one a message, so room
@@ -82,18 +89,28 @@ struct Pending {
 #[derive(Debug)]
 pub struct Unsynced {
     pending: Vec<Pending>,
-    failed: Option<Id>,
+    /// Whose syncs failed last: more than can be under way at once, so that a caller who looks
+    /// after each turn misses none.
+    failed: Deque<Id, FAILED>,
 }
 
 impl Unsynced {
     /// Room for that many messages.
     pub fn new(messages: u32) -> Self {
-        Self { pending: Vec::with_capacity(messages as usize), failed: None }
+        Self { pending: Vec::with_capacity(messages as usize), failed: Deque::new() }
     }
 
     /// True if there are some whose sync was not asked for.
     pub fn any_due(&self) -> bool {
         self.pending.iter().any(|p| !p.asked)
+    }
+
+    fn note_failure(&mut self, id: Id) {
+        if self.failed.is_full() {
+            self.failed.pop_front();
+        }
+        let kept = self.failed.push_back(id);
+        assert!(kept.is_ok(), "room was made");
     }
 
     /// Notes a status; false if there is no room.
@@ -104,7 +121,7 @@ impl Unsynced {
         }
         let room = self.pending.len() < self.pending.capacity();
         if room {
-            self.pending.push(Pending { id, since_ms, done, asked: false });
+            self.pending.push(Pending { id, since_ms, done, asked: false, under_way: 0 });
         }
         room
     }
@@ -137,7 +154,7 @@ impl<D: Disk> Store<D> {
         match mark {
             Mark::Cells(round) => self.syncing.progress(round),
             Mark::Large(id) if self.unsynced.pending.iter().any(|p| p.id == id) => Progress::Waiting,
-            Mark::Large(id) if self.unsynced.failed == Some(id) => Progress::Failed,
+            Mark::Large(id) if self.unsynced.failed.iter().any(|f| *f == id) => Progress::Failed,
             Mark::Large(_) => Progress::Synced,
         }
     }
@@ -192,6 +209,7 @@ impl<D: Disk> Store<D> {
                 Ok(file) if disk.start_sync(Ticket::Status(p.id), Target::File(&file)) => {
                     self.usage.syncs += 1;
                     p.asked = true;
+                    p.under_way += 1;
                 }
                 Ok(_) => break,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => gone = Some(p.id),
@@ -204,15 +222,18 @@ impl<D: Disk> Store<D> {
 
     pub(super) fn settle_status(&mut self, id: Id, result: io::Result<()>) {
         let Some(at) = self.unsynced.pending.iter().position(|p| p.id == id) else { return };
-        if !self.unsynced.pending[at].asked {
+        let pending = &mut self.unsynced.pending[at];
+        pending.under_way -= 1;
+        let is_last = pending.asked && pending.under_way == 0;
+        if let Err(e) = result {
+            self.unsynced.note_failure(id);
+            self.failed("sync a status", &e);
+        }
+        if !is_last {
             // Written again meanwhile: the next sync covers both.
             return;
         }
         let pending = self.unsynced.pending.swap_remove(at);
-        if let Err(e) = result {
-            self.unsynced.failed = Some(id);
-            self.failed("sync a status", &e);
-        }
         if pending.done {
             self.unlink_large(id);
         }

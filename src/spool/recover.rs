@@ -7,6 +7,8 @@
 
 use std::io;
 
+use heapless::String;
+
 use super::cells::Cells;
 use super::disk::{Disk, Folder, Kind, Name, Target};
 use super::id::{Id, Ids};
@@ -142,8 +144,9 @@ impl<D: Disk> Store<D> {
                 }
                 Ok(HeadFound::Nothing) => 1,
                 Err(e) => {
+                    // A run may start here, and how long it is nobody knows now.
                     self.failed("read the cells", &e);
-                    self.cells.occupy(block, 1);
+                    self.cells.occupy(block, self.cells.run_max());
                     1
                 }
             };
@@ -180,7 +183,7 @@ impl<D: Disk> Store<D> {
                     *torn = (block + head.blocks, head.sequence);
                 }
                 if !stale {
-                    self.put_aside(place, block, head.blocks, why);
+                    self.put_aside(&head.id.text(), block, head.blocks, why);
                 }
                 return 1;
             }
@@ -199,7 +202,12 @@ impl<D: Disk> Store<D> {
         }
         let blocks = head.blocks.clamp(1, self.cells.run_max());
         let blocks = blocks.min(self.reader.superblock.geometry.blocks - block);
-        self.put_aside(place, block, blocks, Damage::Head);
+        // What its id was nobody knows for sure, so the copy is named by what is there.
+        let mut name = String::<32>::new();
+        let sum = crc32c::crc32c(&head.encode(&self.reader.superblock.key, u64::from(block)));
+        let formed = core::fmt::write(&mut name, format_args!("block-{block}-{sum:08x}"));
+        assert!(formed.is_ok(), "16 digits at most");
+        self.put_aside(&name, block, blocks, Damage::Head);
     }
 
     /// True if a newer run has taken blocks of this one.
@@ -209,9 +217,9 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    fn put_aside(&mut self, place: Place, block: u32, blocks: u32, why: Damage) {
-        match self.copy_aside(place, block, blocks) {
-            Ok(true) => log::error!("{} {why}, set aside in corrupt/{0}", place.id()),
+    fn put_aside(&mut self, name: &str, block: u32, blocks: u32, why: Damage) {
+        match self.copy_aside(name, block, blocks) {
+            Ok(true) => log::error!("spool: a message's {why}, set aside in corrupt/{name}"),
             Ok(false) => {}
             Err(e) => {
                 self.failed("set a damaged message aside", &e);

@@ -16,6 +16,8 @@ use Verdict::{Deferred, Delivered, Failed};
 
 const PIPELINING: &str = "250-host\r\n250 PIPELINING\r\n";
 const PLAIN: &str = "250 host\r\n";
+/// No reply at all, but the connection stays.
+const SILENCE: &str = "(silence)";
 
 /// A server: what it says to what.
 #[derive(Clone)]
@@ -122,7 +124,9 @@ impl<'a> Pair<'a> {
                 self.report.contents.push(String::new());
             }
             self.hung_up = reply.is_empty();
-            self.back.extend_from_slice(reply.as_bytes());
+            if reply != SILENCE {
+                self.back.extend_from_slice(reply.as_bytes());
+            }
         }
     }
 
@@ -464,8 +468,10 @@ fn lmtp_answers_for_every_recipient() {
     let cut = Script { replies: &[(".", "250 ok\r\n421 bye\r\n")], ..FINE };
     assert_eq!(deliver(&cut, Protocol::Lmtp, &[MESSAGE], 9).verdicts, [[Delivered, Deferred, Deferred]]);
     // Nobody accepted, and still 354: no reply follows the dot.
-    let nobody = Script { ehlo: PIPELINING, replies: &[("RCPT", "550 no\r\n"), (".", "")], ..FINE };
-    assert_eq!(deliver(&nobody, Protocol::Lmtp, &[MESSAGE], 9).verdicts, [[Failed; 3]]);
+    let nobody = Script { ehlo: PIPELINING, replies: &[("RCPT", "550 no\r\n"), (".", SILENCE)], ..FINE };
+    let report = deliver(&nobody, Protocol::Lmtp, &[MESSAGE], 9);
+    assert_eq!(report.verdicts, [[Failed; 3]]);
+    assert_eq!(report.commands[5..], ["DATA", "RSET", "QUIT"]);
     let refused = Script { ehlo: "500 what\r\n", ..FINE };
     let report = deliver(&refused, Protocol::Lmtp, &[MESSAGE], 9);
     assert!(report.destination && !report.commands.iter().any(|command| command.starts_with("HELO")));
