@@ -65,7 +65,6 @@ pub fn list<D: Disk>(
         Listed::Whole => return Ok(Listed::Whole),
     };
     let Ok(status) = reader.status(facts.place) else { return end(form, begun, out) };
-    let mut first = !begun;
     let mut client: String<PATH_OCTETS> = String::new();
     let mut full = false;
     let mut written = Ok(());
@@ -83,8 +82,7 @@ pub fn list<D: Disk>(
                     return ControlFlow::Break(());
                 }
                 let recipient = recipient(config, &status, &from, path, number);
-                written = written.and_then(|()| report::write_recipient(form, &recipient, first, out));
-                first = false;
+                written = written.and_then(|()| report::write_recipient(form, &recipient, number == 0, out));
             }
             _ => {}
         }

@@ -105,6 +105,16 @@ fn a_message_with_many_recipients_is_listed_whole() {
         assert_eq!(line.matches("\"to\":").count(), 256);
         assert!(line.contains("user0@box.example") && line.contains("user255@box.example"));
     }
+    // Wherever a piece ends, also right behind a message's own line.
+    for n in 1..60 {
+        bench.message(&format!("{}@b.example", "x".repeat(n)), 1, b"hello");
+    }
+    let json = bench.answer("list --json");
+    for line in json.strip_prefix("ok\n").unwrap().lines() {
+        assert_eq!(json_value(line), Some(""), "{line}");
+    }
+    assert_eq!(bench.answer("remove --all"), "ok\n62 messages removed\n");
+    (0..3).for_each(|_| assert_ne!(bench.message(&path, 256, b"hello"), Id::default()));
     let text = bench.answer("list");
     assert_eq!(text.matches("via maildir\n").count(), 3 * 256);
     assert!(text.ends_with("3 messages\n"));
@@ -170,6 +180,31 @@ fn held_and_removed_is_known_after_a_kill() {
     assert_eq!(bench.answer("release --all"), "ok\n3 messages released\n");
     assert_eq!(bench.answer("remove --all"), "ok\n3 messages removed\n");
     assert_eq!(bench.killed().answer("list"), "ok\nthe queue is empty\n");
+}
+
+#[test]
+fn a_message_in_a_line_steps_out_of_it_and_a_back_off_ends() {
+    let mut bench = Bench::new("line");
+    let ids: Vec<Id> = (0..3).map(|_| bench.message("a@b.example", 1, b"x")).collect();
+    let mut key = None;
+    for id in &ids {
+        let Relay { queue, destinations, .. } = &mut bench.relay;
+        let at = queue.find(*id).unwrap();
+        let slot = destinations.open(queue.entry(at).key, 0).unwrap();
+        key = Some(queue.entry(at).key);
+        destinations.line_up(queue, slot, at);
+    }
+    let reply = crate::smtp::reply::Reply::new(451, (4, 1), "refused");
+    bench.relay.destination_failed(key.unwrap(), "mx.example:25", &reply, NOW);
+    assert!(!bench.answer("list --json").contains("\"next_try_s\":0"));
+    assert!(bench.answer("status --json").contains("\"state\":\"back-off\""));
+    assert_eq!(bench.answer(&format!("hold {}", ids[1])), "ok\n1 message held\n");
+    assert_eq!(bench.answer(&format!("remove {}", ids[0])), "ok\n1 message removed\n");
+    assert_eq!(bench.answer(&format!("retry {}", ids[2])), "ok\n1 message due now\n");
+    assert!(!bench.answer("status --json").contains("\"state\":\"back-off\""));
+    let json = bench.answer("list --json");
+    assert_eq!(json.matches("\"next_try_s\":0").count(), 1, "{json}");
+    assert_eq!(json.matches("\"state\":\"held\"").count(), 1, "{json}");
 }
 
 #[test]
