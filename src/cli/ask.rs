@@ -12,6 +12,9 @@ use crate::relay::request::Request;
 
 /// How long an answer may stand still.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a relay is asked whose control slots are taken, and the pause between.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 /// Octets of an answer's first line.
 const LINE_OCTETS: u64 = 1024;
 
@@ -36,6 +39,21 @@ pub enum Answer {
 /// Asks the relay that listens at `control`, and takes its answer whole: it does not wait for a
 /// reader who pages through it.
 pub fn ask(control: &Path, request: &Request) -> Answer {
+    for _ in 1..TRIES {
+        match ask_once(control, request) {
+            // Closed before the request was read: all slots were taken.
+            Answer::Failed(e)
+                if matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+    ask_once(control, request)
+}
+
+fn ask_once(control: &Path, request: &Request) -> Answer {
     let stream = match UnixStream::connect(control) {
         Ok(stream) => stream,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -94,7 +112,11 @@ pub fn print(told: &mut Spill) -> Exit {
 pub fn failed(control: &Path, error: &io::Error) -> Exit {
     let exit = match error.kind() {
         io::ErrorKind::PermissionDenied => Exit::Permission,
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Exit::TryLater,
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::TimedOut => Exit::TryLater,
         _ => Exit::Io,
     };
     complain(format_args!("pillarbox: the control socket {}: {error}", control.display()));

@@ -2,7 +2,7 @@
 //!
 //! A slot reads one line, answers it piece by piece through a fixed buffer, and closes. Whoever may
 //! open the socket can send anything and read as slowly as he likes: it costs him his slot after ten
-//! seconds without progress, and nobody else anything.
+//! seconds without progress, or at once if he has said nothing and another one comes.
 
 use std::mem;
 
@@ -76,9 +76,11 @@ impl Controls {
         Self { slots: (0..CONTROLS).map(|_| None).collect(), first_token, now_ms: 0 }
     }
 
-    /// Takes a connection; without a free slot it is closed.
+    /// Takes a connection. Without a free slot it takes the place of one that has said nothing, so that
+    /// silence keeps nobody out; if all have, it is closed.
     pub fn open(&mut self, mut transport: Transport, registry: &Registry, now: Now) {
-        let Some(free) = self.slots.iter().position(Option::is_none) else { return };
+        let free = self.slots.iter().position(Option::is_none);
+        let Some(free) = free.or_else(|| self.longest_silent()) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = registry.register(&mut transport, Token(self.first_token + free), interest) {
             return warn!("a new control connection can't be watched: {e}");
@@ -92,6 +94,14 @@ impl Controls {
             since_ms: now.mono_ms,
             turn: Turn::Again,
         });
+    }
+
+    fn longest_silent(&mut self) -> Option<usize> {
+        let silent = (0..).zip(&mut self.slots).filter_map(|(at, slot)| {
+            let control = slot.as_mut()?;
+            control.is_silent().then_some((control.since_ms, at))
+        });
+        silent.min().map(|(_, at)| at)
     }
 
     /// The poll's news of a slot.
@@ -137,6 +147,18 @@ impl Controls {
 impl Control {
     fn deadline_ms(&self) -> u64 {
         self.since_ms + PATIENCE_MS
+    }
+
+    /// True if not one octet of a request came, even now.
+    fn is_silent(&mut self) -> bool {
+        let Phase::Reading(input) = &mut self.phase else { return false };
+        if input.is_empty()
+            && let Moved::Octets(n) = read_once(&mut self.transport, input.room())
+        {
+            input.advance(n);
+            self.turn = Turn::Again;
+        }
+        input.is_empty()
     }
 
     fn run(&mut self, desk: &mut impl Desk, figures: &Figures, now: Now) -> Turn {
@@ -399,13 +421,26 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_is_closed_at_once() {
+    fn silence_keeps_nobody_out() {
         let mut bench = Bench::new(0);
-        let kept: Vec<_> = (0..CONTROLS).map(|_| bench.connect()).collect();
+        let mut silent: Vec<_> = (0..CONTROLS).map(|_| bench.connect()).collect();
+        bench.work(0);
+        let mut one_more = bench.connect();
+        assert_eq!(silent[0].read(&mut [0]).unwrap(), 0, "the first has to go");
+        one_more.write_all(b"status\n").unwrap();
+        assert_eq!(bench.answer(&mut one_more), b"ok status\n");
+    }
+
+    #[test]
+    fn one_too_many_is_closed_when_all_have_spoken() {
+        let mut bench = Bench::new(0);
+        let mut kept: Vec<_> = (0..CONTROLS).map(|_| bench.connect()).collect();
+        kept.iter_mut().for_each(|far| far.write_all(b"status\n").unwrap());
         let mut surplus = bench.connect();
         assert_eq!(surplus.read(&mut [0]).unwrap(), 0);
-        bench.work(0);
-        assert_eq!(bench.used(), kept.len());
+        for far in &mut kept {
+            assert_eq!(bench.answer(far), b"ok status\n");
+        }
     }
 
     proptest! {

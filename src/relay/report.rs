@@ -95,7 +95,7 @@ pub struct Recipient<'a> {
     pub state: RecipientState,
     /// The `via` of its route.
     pub via: &'a str,
-    /// The last reply, if this is the recipient that it is kept of; at most [`REPLY_TEXT_OCTETS`].
+    /// Its last reply, or while it waits the last one the message got; at most [`REPLY_TEXT_OCTETS`].
     pub reply: &'a str,
     /// Tries of the message so far.
     pub attempts: u16,

@@ -1,3 +1,5 @@
+//! Answers of the desk, over a relay with a spool of its own.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
