@@ -17,6 +17,8 @@ pub const COMMAND_LINE_OCTETS: usize = 2048;
 pub const REPLY_LINE_OCTETS: usize = 512;
 /// Lines of one multi-line reply that are read from a peer before it is taken for endless.
 pub const REPLY_LINES: usize = 128;
+/// Octets of one reply that are read from a peer before it is taken for endless.
+pub const REPLY_OCTETS: usize = REPLY_LINES * REPLY_LINE_OCTETS;
 /// Octets of reply text that are kept, logged, shown and put into a bounce.
 pub const REPLY_TEXT_OCTETS: usize = 160;
 /// Octets of an ENVID or ORCPT value (RFC 3461 4.2: 100 before encoding; 4.4: ORCPT 500).
@@ -30,6 +32,8 @@ pub const USER_OCTETS: usize = 64;
 pub const RECIPIENTS: usize = 256;
 /// Received lines after which a message is taken to loop (RFC 5321 6.3: at least 100).
 pub const RECEIVED_LINES: u32 = 100;
+/// Octets of a header field's name; a longer one is taken for text.
+pub const FIELD_NAME_OCTETS: usize = 128;
 /// Octets of header that one added `Received:` field takes at most.
 pub const RECEIVED_OCTETS: usize = 1024;
 
@@ -43,6 +47,19 @@ pub const REPLY_INPUT_OCTETS: usize = 1024;
 pub const DELIVERY_OUTPUT_OCTETS: usize = 4096;
 /// Octets of the scratch buffer that the loop shares between slots.
 pub const SCRATCH_OCTETS: usize = 64 * 1024;
+
+/// Seconds a client waits for the greeting (RFC 5321 4.5.3.2.1).
+pub const GREETING_TIMEOUT_S: u32 = 300;
+/// Seconds a client waits for the reply to a command, MAIL and RCPT too (RFC 5321 4.5.3.2.2, .3).
+pub const COMMAND_TIMEOUT_S: u32 = 300;
+/// Seconds a client waits for the reply to DATA (RFC 5321 4.5.3.2.4).
+pub const DATA_TIMEOUT_S: u32 = 120;
+/// Seconds in which a part of the content must leave (RFC 5321 4.5.3.2.5).
+pub const CONTENT_TIMEOUT_S: u32 = 180;
+/// Seconds a client waits for the reply to the last dot (RFC 5321 4.5.3.2.6).
+pub const DOT_TIMEOUT_S: u32 = 600;
+/// Seconds a client waits for the reply to QUIT, which nothing depends on.
+pub const QUIT_TIMEOUT_S: u32 = 5;
 
 /// Octets of a spool block, at least; the page and the file system's block can make it larger.
 pub const BLOCK_OCTETS: usize = 4096;
@@ -61,6 +78,10 @@ pub const SESSIONS: usize = 1024;
 pub const DELIVERIES: usize = 128;
 /// Destinations whose state is remembered.
 pub const DESTINATIONS: usize = 256;
+/// Seconds to wait for a connection to one address, as Postfix does.
+pub const CONNECT_TIMEOUT_S: u32 = 30;
+/// Seconds that an outbound connection is kept with nothing to send.
+pub const IDLE_CONNECTION_S: u32 = 10;
 /// Addresses of one host that are tried.
 pub const ADDRESSES: usize = 8;
 /// Octets of a host's name with what is needed to dial it.
@@ -70,7 +91,29 @@ pub const MAILBOX_PATH_OCTETS: usize = 512;
 /// Listening sockets that can be configured.
 pub const LISTENERS: usize = 16;
 
+/// Octets of a configuration file.
+pub const CONFIG_OCTETS: u64 = 1024 * 1024;
+/// Octets a message may have, the most that `limits.message_size` can be set to.
+pub const MESSAGE_OCTETS: u64 = 1024 * 1024 * 1024;
+/// Octets that `limits.message_size` cannot be set below (RFC 5321 4.5.3.1.7).
+pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
+/// Octets of all messages, the most that `spool.max_size` can be set to.
+pub const SPOOL_OCTETS: u64 = 1024 * 1024 * 1024 * 1024;
+/// Messages in the spool, the most that `spool.max_messages` can be set to.
+pub const MESSAGES: u32 = 100_000;
+/// Octets that `spool.cells_size` can be set to, from and to.
+pub const CELLS_OCTETS: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
+/// Routes, and sections for clients, that can be configured.
+pub const ROUTES: usize = 64;
+/// Networks, patterns or domains in one list of the configuration.
+pub const LIST: usize = 64;
+/// Next hops of one route.
+pub const HOSTS: usize = 8;
+/// Waits in `queue.retry`.
+pub const RETRY_WAITS: usize = 16;
+
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
+const _: () = assert!(REPLY_LINE_OCTETS <= REPLY_INPUT_OCTETS, "a reply line is read whole");
 const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
 const _: () = assert!(BLOCK_OCTETS.is_power_of_two() && BLOCK_OCTETS.is_multiple_of(STATUS_OCTETS));
 const _: () = assert!(RECIPIENTS / 4 < STATUS_OCTETS / 2);

@@ -1,2 +1,7 @@
 //! The `pillarbox` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pillarbox::cli::run(std::env::args_os()).into()
+}

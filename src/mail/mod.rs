@@ -1,1 +1,7 @@
-//! (being written)
+//! The text of messages without any I/O: header fields, addresses in them, dates, bounces.
+pub mod address_list;
+pub mod bounce;
+pub mod date;
+mod field;
+pub mod header;
+pub mod received;

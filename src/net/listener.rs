@@ -14,10 +14,11 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
 
-use super::transport::{Remote, Transport};
+use super::transport::Transport;
+use crate::relay::client::Remote;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 511;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Listener {
                 let (stream, from) = socket.accept()?;
                 let transport = Transport::Tcp(stream);
                 transport.send_at_once();
-                Ok((transport, Remote::host(from)))
+                Ok((transport, Remote::Host(from.ip().to_canonical())))
             }
             Self::Unix { socket, .. } => {
                 let transport = Transport::Unix(socket.accept()?.0);

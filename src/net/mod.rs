@@ -1,5 +1,14 @@
 //! The event loop and everything that touches a socket.
+
+pub mod control;
+pub mod doors;
+pub mod event_loop;
 pub mod helper;
+pub mod inbound;
 pub mod listener;
+pub mod log;
+pub mod mailboxes;
 pub mod names;
+pub mod outbound;
+pub mod outbounds;
 pub mod transport;

@@ -1,7 +1,7 @@
 //! What octets travel over, so that slots need not know. TLS becomes the third kind.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::Shutdown;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -14,39 +14,6 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-}
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    /// A host; an IPv4-mapped address is turned into the IPv4 address it stands for.
-    Host(IpAddr),
-    /// A program on this machine, by the user it runs as.
-    User(u32),
-}
-
-impl Remote {
-    /// The remote of a TCP connection.
-    pub fn host(address: SocketAddr) -> Self {
-        Self::Host(address.ip().to_canonical())
-    }
-
-    /// The address, if it has one.
-    pub fn address(&self) -> Option<IpAddr> {
-        match *self {
-            Self::Host(address) => Some(address),
-            Self::User(_) => None,
-        }
-    }
-}
-
-impl std::fmt::Display for Remote {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Host(address) => address.fmt(f),
-            Self::User(user) => write!(f, "uid:{user}"),
-        }
-    }
 }
 
 impl Transport {

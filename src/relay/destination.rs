@@ -10,7 +10,8 @@ use std::time::Duration;
 use heapless::String;
 
 use super::queue::{Index, Line, Queue};
-use crate::limits::{DESTINATIONS, REPLY_TEXT_OCTETS};
+use crate::limits::DESTINATIONS;
+use crate::smtp::reply::Reply;
 
 /// The longest time a destination is left alone: it may be back any moment.
 const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
@@ -41,7 +42,7 @@ pub struct Destination {
     /// The last host that was tried.
     host: String<80>,
     /// Its last words.
-    reply: String<REPLY_TEXT_OCTETS>,
+    reply: Option<Reply>,
 }
 
 impl Destination {
@@ -54,8 +55,8 @@ impl Destination {
         &self.host
     }
     /// What the last failure said.
-    pub fn reply(&self) -> &str {
-        &self.reply
+    pub fn reply(&self) -> Option<&Reply> {
+        self.reply.as_ref()
     }
     /// Failures in a row.
     pub fn failures(&self) -> u8 {
@@ -127,8 +128,9 @@ impl Destinations {
     }
 
     fn make(&mut self, key: Key, now_ms: u64) -> Option<usize> {
-        let (line, host, reply) = (Line::default(), String::new(), String::new());
-        let made = Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
+        let (line, host, reply) = (Line::default(), String::new(), None);
+        let made =
+            Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
         if self.table.len() < DESTINATIONS {
             self.table.push(made);
             return Some(self.table.len() - 1);
@@ -211,20 +213,27 @@ impl Destinations {
             one.failures = 0;
             one.until_ms = 0;
             set(&mut one.host, host);
-            one.reply.clear();
+            one.reply = None;
         }
     }
 
     /// The destination as a whole failed: leave it alone for a while that grows with `waits`.
     /// Returns the monotonic end of the back-off.
-    pub fn failed(&mut self, key: Key, host: &str, reply: &str, waits: &[Duration], now_ms: u64) -> u64 {
+    pub fn failed(&mut self, key: Key, host: &str, reply: &Reply, waits: &[Duration], now_ms: u64) -> u64 {
         let Some(one) = self.table.iter_mut().find(|d| d.key == key) else { return now_ms };
         let wait = waits.get(usize::from(one.failures)).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX);
         one.failures = one.failures.saturating_add(1);
         one.until_ms = now_ms.saturating_add(millis(wait.min(BACK_OFF_MAX)));
         set(&mut one.host, host);
-        set(&mut one.reply, reply);
+        one.reply = Some(reply.clone());
         one.until_ms
+    }
+
+    /// Ends the back-off of one: somebody asked for a try now.
+    pub fn reopen(&mut self, key: Key) {
+        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
+            one.until_ms = 0;
+        }
     }
 
     /// Ends every back-off: somebody asked for a try now.
@@ -275,6 +284,10 @@ mod tests {
         Key { route: 0, domain }
     }
 
+    fn refused() -> Reply {
+        Reply::new(451, (4, 1), "refused")
+    }
+
     fn message(queue: &mut Queue, key: Key) -> Index {
         queue.insert(Entry::new(Id::default(), Place::default(), 1, 0, 0, key), 0).unwrap()
     }
@@ -291,7 +304,7 @@ mod tests {
         assert_eq!(all.at(dead).key(), key(1));
         all.step_out(&mut queue, dead).unwrap();
         all.started(dead, 0);
-        assert_eq!(all.failed(key(1), "a:25", "refused", &WAITS, 0), 60_000);
+        assert_eq!(all.failed(key(1), "a:25", &refused(), &WAITS, 0), 60_000);
         all.ended(key(1));
         let live = all.next_ready(1, |_| true).unwrap();
         assert_eq!(all.at(live).key(), key(2));
@@ -305,7 +318,7 @@ mod tests {
     fn after_a_failure_one_probe_at_a_time_until_it_answers() {
         let mut all = Destinations::new();
         let slot = all.open(key(1), 0).unwrap();
-        all.failed(key(1), "", "", &WAITS, 0);
+        all.failed(key(1), "", &refused(), &WAITS, 0);
         assert!(!all.is_open(slot, 0));
         assert!(all.is_open(slot, 60_000));
         all.started(slot, 60_000);

@@ -25,7 +25,8 @@ const NAME_OCTETS: usize = 128;
 const PIECE_OCTETS: usize = 4096;
 /// Drafts that one [`finish`] takes at most.
 pub const DRAFTS: usize = 32;
-type FileName = String<NAME_OCTETS>;
+/// A message's file name.
+pub type FileName = String<NAME_OCTETS>;
 type FilePath = String<{ MAILBOX_PATH_OCTETS + NAME_OCTETS + 8 }>;
 
 /// A message that is being written into a mailbox.
@@ -96,7 +97,7 @@ impl Draft {
     }
 
     /// Gives the draft up and takes its file away.
-    pub fn abandon(self) {
+    pub fn abandon(&self) {
         if let Ok(path) = file_path(&self.folder, "tmp", &self.name) {
             // What is left in `tmp` is nobody's mail; mail programs clean it too.
             let _ = fs::remove_file(path.as_str());
@@ -140,7 +141,10 @@ pub fn finish(drafts: &[Draft], mut outcome: impl FnMut(usize, io::Result<()>)) 
     for (at, draft) in drafts.iter().enumerate() {
         match draft.file.sync_data().and_then(|()| draft.publish()) {
             Ok(()) => linked |= 1 << at,
-            Err(e) => outcome(at, Err(e)),
+            Err(e) => {
+                draft.abandon();
+                outcome(at, Err(e));
+            }
         }
     }
     while linked != 0 {

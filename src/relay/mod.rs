@@ -1,3 +1,422 @@
-//! What happens to a message between the protocol and the wire.
+//! What happens to a message between the protocol and the wire: who may send it, where it goes,
+//! and when.
+//!
+//! [`Relay`] holds the spool, the queue table and the rounds under way. It never touches a socket:
+//! the net asks it what to do and tells it what became of it.
+
+pub mod access;
+pub mod attempt;
+pub mod bounce;
+pub mod client;
+pub mod deed;
+pub mod delivery;
+pub mod desk;
+pub mod destination;
+pub mod health;
+pub mod intake;
+pub mod listing;
+pub mod mailbox;
 pub mod maildir;
+pub mod measure;
+pub mod medium;
+pub mod plug;
+pub mod queue;
+pub mod quoted;
+pub mod recent;
 pub mod recipients;
+pub mod report;
+pub mod request;
+pub mod round;
+pub mod route;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use heapless::String;
+use log::{error, info, warn};
+
+use crate::config::{self, Config, Host};
+use crate::limits::MAILBOX_PATH_OCTETS;
+use crate::smtp::buffer::Buffer;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Answer, Session};
+use crate::spool::{Damage, Found, Message, OpenError, RealDisk, Settings, Store};
+use crate::sys::Now;
+
+use attempt::Attempt;
+use client::Client;
+use delivery::via_name;
+use destination::{Destinations, Key};
+use intake::{Incoming, reply_to};
+use plug::Plug;
+use queue::{Entry, Queue};
+use quoted::Quoted;
+use recent::Recent;
+use round::{Group, Rounds};
+
+/// Staging files for bounces, beside one a slot.
+const SPARES: usize = 4;
+/// Mailbox deliveries at once; each has its file open.
+pub const MAILBOX_DELIVERIES: usize = 16;
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Messages taken.
+    pub accepted: u64,
+    /// Commands refused.
+    pub rejected: u64,
+    /// Recipients delivered.
+    pub delivered: u64,
+    /// Recipients deferred, each time counted.
+    pub deferred: u64,
+    /// Recipients that failed.
+    pub bounced: u64,
+    /// Recipients given up for their age.
+    pub expired: u64,
+}
+
+/// Why the relay can't start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The spool.
+    Spool(OpenError),
+    /// Something of the system.
+    System(io::Error),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Spool(error)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spool(e) => e.fmt(f),
+            Self::System(e) => e.fmt(f),
+        }
+    }
+}
+
+/// The relay without its sockets.
+#[derive(Debug)]
+pub struct Relay {
+    config: Arc<Config>,
+    store: Store<RealDisk>,
+    plug: Plug,
+    queue: Queue,
+    destinations: Destinations,
+    rounds: Rounds,
+    incoming: Box<[Incoming]>,
+    /// Inbound slots; staging files from this number on are for bounces.
+    slots: usize,
+    in_bounce: [bool; SPARES],
+    /// What is counted.
+    pub counters: Counters,
+    /// The last errors.
+    pub recent: Recent,
+}
+
+/// What became of a message whose content was complete.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Durable.
+    Accepted(Message),
+    /// Not taken.
+    Refused(Reply),
+}
+
+/// Where a mailbox delivery writes.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// The Maildir.
+    pub folder: String<MAILBOX_PATH_OCTETS>,
+    /// The file's name.
+    pub file_name: maildir::FileName,
+    /// Permission bits.
+    pub mode: u32,
+    /// The mailbox is made if it is missing.
+    pub make: bool,
+    /// What is written before the content.
+    pub top: Buffer<1024>,
+    /// The content.
+    pub attempt: Attempt,
+}
+
+impl Relay {
+    /// Opens the spool and reads what waits in it, for `slots` inbound slots.
+    pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
+        let rounds = usize::from(config.limits.deliveries) + MAILBOX_DELIVERIES;
+        // A bounce is never refused for a limit: it has room beside the messages.
+        let mut queue = Queue::new(config.spool.max_messages as usize + rounds);
+        let settings = Settings {
+            max_octets: config.spool.max_size,
+            max_messages: config.spool.max_messages,
+            cells_octets: config.spool.cells_size,
+            staging: u16::try_from(slots + SPARES).unwrap_or(u16::MAX),
+            message_octets: config.limits.message_size,
+        };
+        let store = Store::open(disk, &settings, &mut |found| take_in(&mut queue, &found, now))?;
+        let mut relay = Self {
+            config,
+            store,
+            plug: Plug::default(),
+            queue,
+            destinations: Destinations::new(),
+            rounds: Rounds::new(rounds),
+            incoming: (0..slots + SPARES).map(|_| Incoming::default()).collect(),
+            slots,
+            in_bounce: [false; SPARES],
+            counters: Counters::default(),
+            recent: Recent::new(),
+        };
+        relay.place_found();
+        Ok(relay)
+    }
+
+    /// Finds out where the messages go that were in the spool at start.
+    fn place_found(&mut self) {
+        for number in 0..self.queue.capacity() {
+            let Some((at, entry)) = self.queue.at(number) else { continue };
+            let (place, tries) = (entry.place, entry.tries);
+            if let Some(key) = self.first_key(place) {
+                self.queue.update(at, tries, key);
+            }
+        }
+        match self.queue.len() {
+            0 => {}
+            1 => info!("- one message was waiting in the spool"),
+            n => info!("- {n} messages were waiting in the spool"),
+        }
+    }
+
+    /// Takes in what the spool held at start and the table had no room for, now that it has.
+    fn find_more(&mut self, now: Now) {
+        let Self { store, queue, .. } = self;
+        if queue.free() > queue.capacity() / 2 && store.find_more(&mut |found| take_in(queue, &found, now)) {
+            self.place_found();
+        }
+    }
+
+    /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.
+    pub fn start_batch(&mut self, filling: usize) {
+        if self.plug.lets_go(self.store.batch_waiting(), filling, self.store.busy_syncing()) {
+            // Outcomes are synced along with messages or alone; only the former are waited for.
+            if self.store.start_batch() > 0 {
+                self.plug.started();
+            }
+        }
+    }
+
+    /// The next message of which is known what became of it, and the slot it came in by.
+    pub fn committed(&mut self, now: Now) -> Option<(usize, Verdict)> {
+        loop {
+            let committed = self.store.poll()?;
+            self.plug.ended();
+            let slot = usize::from(committed.staging.0);
+            if slot >= self.slots {
+                self.bounce_committed(slot, committed.result, now);
+                continue;
+            }
+            let verdict = match committed.result {
+                Ok(message) => self.enqueue(slot, message, now),
+                Err(refusal) => Verdict::Refused(reply_to(refusal)),
+            };
+            return Some((slot, verdict));
+        }
+    }
+
+    fn enqueue(&mut self, slot: usize, message: Message, now: Now) -> Verdict {
+        let key = self.incoming[slot].key();
+        let entry =
+            Entry::new(message.id, message.place, message.content_octets, message.arrived_unix_s, 0, key);
+        if self.queue.insert(entry, now.mono_ms).is_none() {
+            // The store counts messages as the table does.
+            error!("{} the queue table is full: this message waits in the spool for a restart", message.id);
+        }
+        self.counters.accepted += 1;
+        Verdict::Accepted(message)
+    }
+
+    /// Writes the log line of a message that was taken or not.
+    pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict) {
+        let from = session.transaction().map_or("", |t| t.mail.reverse_path.as_str());
+        let helo = session.hello().map_or("", |h| h.name.as_str());
+        match verdict {
+            Verdict::Accepted(message) => info!(
+                "{} accepted from=<{}> size={} rcpt={} client={} helo={} proto={}",
+                message.id,
+                Quoted::bare(from),
+                message.content_octets,
+                message.recipients,
+                client.remote,
+                Quoted::new(helo),
+                session.protocol()
+            ),
+            Verdict::Refused(reply) => {
+                self.counters.rejected += 1;
+                info!(
+                    "- rejected from=<{}> client={} helo={} reply={}",
+                    Quoted::bare(from),
+                    client.remote,
+                    Quoted::new(helo),
+                    Quoted::new(reply)
+                );
+            }
+        }
+    }
+
+    /// What is to be done now and then: outcomes that no commit has synced yet, bounces that
+    /// waited for room, messages that waited for the table.
+    pub fn tick(&mut self, now: Now) {
+        if self.store.status_deadline_ms().is_some_and(|deadline| deadline <= now.mono_ms) {
+            self.store.sync_status();
+        }
+        self.start_waiting_bounces(now);
+        self.find_more(now);
+    }
+
+    /// When the next turn has to be.
+    pub fn next_ms(&self, now: Now) -> Option<u64> {
+        let plug = (self.store.batch_waiting() > 0).then(|| now.mono_ms + self.plug.wait_ms());
+        let open = self.destinations.next_open_ms(now.mono_ms);
+        [plug, self.queue.next_due_ms(), open, self.store.status_deadline_ms()].into_iter().flatten().min()
+    }
+
+    /// Makes every message due now and ends every back-off; how many messages.
+    pub fn retry_all(&mut self, now: Now) -> usize {
+        self.destinations.reopen_all();
+        let mut count = 0;
+        for number in 0..self.queue.capacity() {
+            let Some((at, entry)) = self.queue.at(number) else { continue };
+            match entry.state() {
+                queue::State::Waiting { .. } => self.queue.wait(at, now.mono_ms),
+                queue::State::Ready => {}
+                queue::State::Free | queue::State::Delivering | queue::State::Held => continue,
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// A host of a route, in the order in which they are tried.
+    pub fn host(&self, key: Key, nth: usize) -> Option<&Host> {
+        match &self.config.route.get(usize::from(key.route))?.via {
+            config::Via::Smarthost(smarthost) => smarthost.hosts.get(nth),
+            config::Via::Lmtp(lmtp) => lmtp.hosts.get(nth),
+            _ => None,
+        }
+    }
+
+    /// The `via` of a destination.
+    pub fn via_name(&self, key: Key) -> &'static str {
+        via_name(&self.config, key)
+    }
+
+    /// A destination can't be used for now.
+    pub fn destination_failed(&mut self, key: Key, host: &str, reply: &Reply, now: Now) {
+        let until_ms = self.destinations.failed(key, host, reply, &self.config.queue.retry, now.mono_ms);
+        let rest_s = until_ms.saturating_sub(now.mono_ms) / 1000;
+        warn!(
+            "- {} host={} does not work, resting {rest_s} s: {}",
+            via_name(&self.config, key),
+            Quoted::bare(host),
+            Quoted::new(reply)
+        );
+    }
+
+    /// A destination took part in a transaction to its end.
+    pub fn destination_answered(&mut self, key: Key, host: &str) {
+        self.destinations.answered(key, host);
+    }
+
+    /// One host of a destination failed and the next one is tried.
+    pub fn log_host_failed(&self, host: &str, reply: &Reply) {
+        info!("- host={} does not work, trying the next one: {}", Quoted::bare(host), Quoted::new(reply));
+    }
+
+    /// Where the mailbox of a group's recipient is, or why it has none now.
+    pub fn mailbox(&mut self, group: &Group) -> Result<Mailbox, Reply> {
+        let config = Arc::clone(&self.config);
+        let Some(config::Via::Maildir(maildir)) =
+            config.route.get(usize::from(group.key.route)).map(|r| &r.via)
+        else {
+            return Err(Reply::new(451, (3, 5), "the route is gone"));
+        };
+        let Some(who) = group.who.nth(0) else { return Err(Reply::new(451, (3, 5), "nobody to deliver to")) };
+        let mut attempt = match self.attempt(group) {
+            Ok(attempt) => attempt,
+            Err(damage) => return Err(self.damaged_reply(group, damage)),
+        };
+        let mut folder = Err(Reply::new(451, (3, 5), "nobody to deliver to"));
+        let mut top = Buffer::new();
+        let from = String::<256>::try_from(attempt.reverse_path()).unwrap_or_default();
+        let named = self.name(&mut attempt, who, |recipient| {
+            use fmt::Write as _;
+            folder = mailbox::directory(maildir, recipient.forward_path);
+            let path = recipient.forward_path;
+            let written = write!(top, "Return-Path: <{from}>\r\nDelivered-To: {path}\r\n");
+            assert!(written.is_ok(), "two paths fit");
+        });
+        if let Err(damage) = named {
+            return Err(self.damaged_reply(group, damage));
+        }
+        let id = self.rounds.at(group.round).id.text();
+        Ok(Mailbox {
+            folder: folder?,
+            file_name: maildir::file_name(attempt.arrived_unix_s(), &id, who, &config.hostname),
+            mode: maildir.mode,
+            make: maildir.recipients == config::Recipients::Any,
+            top,
+            attempt,
+        })
+    }
+
+    fn damaged_reply(&mut self, group: &Group, damage: Damage) -> Reply {
+        self.damaged(group, damage);
+        Reply::new(451, (3, 0), "the message is damaged in the spool")
+    }
+
+    /// The relay stops: what was written down becomes durable. Waits for the disk.
+    pub fn stop(&mut self) {
+        self.store.sync_status();
+        self.store.start_batch();
+        while self.store.busy_syncing() {
+            // Messages that are durable now are found by the next start; their clients are gone.
+            while self.store.poll().is_some() {}
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Puts a message that the spool held into the table; false if it is full.
+fn take_in(queue: &mut Queue, found: &Found<'_>, now: Now) -> bool {
+    let Found { message, status } = found;
+    let arrived = if status.arrived_unix_s == 0 { message.arrived_unix_s } else { status.arrived_unix_s };
+    let entry =
+        Entry::new(message.id, message.place, message.content_octets, arrived, status.tries, Key::default());
+    let Some(at) = queue.insert(entry, now.mono_ms) else { return false };
+    if status.held {
+        queue.hold(at);
+    }
+    true
+}
+
+impl Verdict {
+    /// Answers the session.
+    pub fn with_answer<R>(&self, answer: impl FnOnce(Answer<'_>) -> R) -> R {
+        match self {
+            Self::Accepted(message) => answer(Answer::Committed(&message.id.text())),
+            Self::Refused(reply) => answer(Answer::Refused(reply.clone())),
+        }
+    }
+}

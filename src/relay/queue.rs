@@ -289,10 +289,11 @@ impl Queue {
 
     fn sift_down(&mut self, mut place: usize) {
         loop {
-            let least = [2 * place + 1, 2 * place + 2]
-                .into_iter()
-                .filter(|&child| child < self.waiting)
-                .fold(place, |least, child| if self.due_at(child) < self.due_at(least) { child } else { least });
+            let least =
+                [2 * place + 1, 2 * place + 2].into_iter().filter(|&child| child < self.waiting).fold(
+                    place,
+                    |least, child| if self.due_at(child) < self.due_at(least) { child } else { least },
+                );
             if least == place {
                 return;
             }

@@ -1,8 +1,9 @@
 //! Small fixed tables over the recipients of one message.
 
-use heapless::{String, Vec};
+use heapless::Vec;
 
-use crate::limits::{RECIPIENTS, REPLY_TEXT_OCTETS};
+use crate::limits::RECIPIENTS;
+use crate::smtp::reply::Reply;
 
 /// Distinct replies that are kept for the failed recipients of one round.
 const REPLIES: usize = 8;
@@ -15,6 +16,11 @@ impl Recipients {
     /// Nobody.
     pub const fn none() -> Self {
         Self([0; RECIPIENTS / 64])
+    }
+
+    /// Everybody there can be.
+    pub const fn all() -> Self {
+        Self([u64::MAX; RECIPIENTS / 64])
     }
 
     /// Adds one; places beyond [`RECIPIENTS`] do not exist.
@@ -43,6 +49,20 @@ impl Recipients {
         }
     }
 
+    /// Takes all of another set out.
+    pub fn remove(&mut self, other: &Self) {
+        for (word, less) in self.0.iter_mut().zip(other.0) {
+            *word &= !less;
+        }
+    }
+
+    /// The first `count` of them.
+    pub fn first(&self, count: u16) -> Self {
+        let mut first = Self::none();
+        self.iter().take(usize::from(count)).for_each(|place| first.add(place));
+        first
+    }
+
     /// How many.
     pub fn len(&self) -> u16 {
         self.0.iter().map(|w| w.count_ones() as u16).sum()
@@ -68,7 +88,7 @@ impl Recipients {
 #[derive(Debug)]
 pub struct Failures {
     who: Recipients,
-    replies: Vec<String<REPLY_TEXT_OCTETS>, REPLIES>,
+    replies: Vec<Reply, REPLIES>,
     of: [u8; RECIPIENTS],
 }
 
@@ -81,19 +101,13 @@ impl Default for Failures {
 impl Failures {
     /// Notes that a recipient failed with a reply. When there are more distinct replies than are
     /// kept, the last kept one stands for the rest; the log has each.
-    pub fn add(&mut self, place: u16, reply: &str) {
+    pub fn add(&mut self, place: u16, reply: &Reply) {
         let Some(of) = self.of.get_mut(usize::from(place)) else { return };
         self.who.add(place);
-        let known = self.replies.iter().position(|r| r.as_str() == reply);
+        let known = self.replies.iter().position(|r| r == reply);
         let at = known.unwrap_or_else(|| {
-            let mut text = String::new();
-            for c in reply.chars() {
-                if text.push(c).is_err() {
-                    break;
-                }
-            }
             // A full list keeps its last.
-            let _ = self.replies.push(text);
+            let _ = self.replies.push(reply.clone());
             self.replies.len() - 1
         });
         *of = at as u8;
@@ -104,10 +118,12 @@ impl Failures {
         &self.who
     }
 
-    /// What was said of one.
-    pub fn reply(&self, place: u16) -> &str {
-        let at = self.of.get(usize::from(place)).copied().unwrap_or(0);
-        self.replies.get(usize::from(at)).map_or("", |r| r.as_str())
+    /// What was said of one of them.
+    pub fn reply(&self, place: u16) -> Option<&Reply> {
+        if !self.who.has(place) {
+            return None;
+        }
+        self.replies.get(usize::from(*self.of.get(usize::from(place))?))
     }
 
     /// Forgets all.
@@ -130,8 +146,11 @@ mod tests {
             prop_assert_eq!(set.iter().collect::<std::vec::Vec<_>>(), places.iter().copied().collect::<std::vec::Vec<_>>());
             prop_assert_eq!(usize::from(set.len()), places.len());
             prop_assert_eq!(set.nth(1), places.iter().nth(1).copied());
+            prop_assert_eq!(set.first(3).len(), set.len().min(3));
             set.drop(gone);
             prop_assert!(!set.has(gone));
+            set.remove(&Recipients::all());
+            prop_assert!(set.is_empty());
         }
     }
 
@@ -146,10 +165,11 @@ mod tests {
     fn replies_are_shared_and_bounded() {
         let mut failures = Failures::default();
         for place in 0..20 {
-            failures.add(place, &format!("550 no {}", place / 2));
+            failures.add(place, &Reply::new(550, (1, 1), format!("no {}", place / 2)));
         }
-        assert_eq!(failures.reply(3), "550 no 1");
-        assert_eq!(failures.reply(19), "550 no 7", "the last kept one stands for the rest");
+        assert_eq!(failures.reply(3).unwrap().text(), "no 1");
+        assert_eq!(failures.reply(19).unwrap().text(), "no 7", "the last kept one stands for the rest");
+        assert_eq!(failures.reply(20), None);
         assert_eq!(failures.who().len(), 20);
         failures.clear();
         assert!(failures.who().is_empty());

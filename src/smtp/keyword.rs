@@ -73,11 +73,19 @@ pub struct Keywords(u16);
 impl Keywords {
     /// The empty set.
     pub const NONE: Self = Self(0);
+    /// Every keyword.
+    pub const ALL: Self = Self((1 << Keyword::ALL.len()) - 1);
 
     /// This set and `keyword`.
     #[must_use]
     pub const fn with(self, keyword: Keyword) -> Self {
         Self(self.0 | 1 << keyword as u16)
+    }
+
+    /// This set without those in `other`.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// True if `keyword` is in the set.
@@ -96,6 +104,7 @@ mod tests {
             let set = Keywords::NONE.with(keyword);
             for other in Keyword::ALL {
                 assert_eq!(set.contains(other), other == keyword);
+                assert_eq!(Keywords::ALL.minus(set).contains(other), other != keyword);
             }
         }
     }

@@ -30,7 +30,7 @@ pub struct Reply {
 impl Reply {
     /// A reply with an enhanced code: `Reply::new(550, (1, 1), "no such user")` is sent as
     /// `550 5.1.1 no such user`. Text that is too long is cut, what is not printable ASCII
-    /// becomes `?`.
+    /// becomes `?`. The code is ours: one that a peer sent must have been judged before.
     pub fn new(code: u16, (subject, detail): (u16, u16), text: impl Display) -> Self {
         assert!(matches!(code / 100, 2 | 4 | 5), "only 2yz, 4yz and 5yz have enhanced codes");
         Self { code, detail: Some((subject, detail)), text: printable(text) }

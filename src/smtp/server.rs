@@ -1,4 +1,8 @@
-//! The server side of a session.
+//! The server side of a session: octets in, replies, content and questions out.
+//!
+//! What the session cannot know (policy, disk) is a question, and a question is a state: while
+//! one is open nothing is consumed and nothing said, so no 250 comes before its answer. The
+//! transaction lives inside the states that have one; leaving them ends it.
 //!
 //! ```text
 //! loop {
@@ -12,53 +16,31 @@
 //! }
 //! ```
 
-use heapless::String;
+mod commands;
+mod feed;
+mod state;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use core::fmt::Write;
 
 use super::buffer::Buffer;
-use super::command::{Mail, Recipient};
-use super::keyword::Keywords;
-use super::reply::Reply;
-use crate::limits::{DOMAIN_OCTETS, OUTPUT_OCTETS};
+use super::command::{Command, Mail, Recipient};
+use super::content::LineEnds;
+use super::line::{End, Line, Reader};
+use super::reply::{REPLY_ROOM, Reply};
+use crate::limits::OUTPUT_OCTETS;
 
-/// What holds for a session; borrowed on every call, so a new configuration can hold from the
-/// next call on.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    /// Our name in the greeting and the EHLO reply.
-    pub hostname: &'a str,
-    /// Content octets a message may have.
-    pub message_size: u64,
-    /// Recipients a transaction may have.
-    pub recipients: u16,
-    /// Error replies after which a session is closed with 421.
-    pub errors: u16,
-    /// What the listener is for.
-    pub role: Role,
-    /// The client is taken as it is (relay_from, appliance): tolerant rules.
-    pub trusted: bool,
-    /// Line ends of a trusted client; for everyone else they are rejected.
-    pub bare_newline: BareNewline,
-    /// EHLO keywords not shown, and so not taken.
-    pub hidden: Keywords,
-}
+pub use state::{Cause, Hello, Transaction};
+use state::{Say, State};
+pub use terms::{BareNewline, Role, Terms};
 
-/// What a listener is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// An MTA: takes mail for local domains from anyone.
-    Relay,
-    /// An MSA: takes mail from its own users only (RFC 6409).
-    Submission,
-}
+/// Octets of scratch that [`Session::step`] needs at least.
+pub const CONTENT_ROOM: usize = 16;
 
-/// What happens to bare CR and bare LF of a trusted client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareNewline {
-    /// They become CRLF.
-    Normalize,
-    /// The message is refused.
-    Reject,
-}
+/// The first octet of a TLS record that carries a handshake: no SMTP line starts with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a call of [`Session::step`] did and what it needs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,30 +67,31 @@ pub enum Next {
     Close,
 }
 
-/// What the session cannot decide by itself. While one is open nothing is consumed.
+/// What the session cannot decide by itself.
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
     /// May this transaction begin? `Yes` or `Refused`.
     Begin(&'a Mail),
     /// Is this recipient taken? `Yes` or `Refused`.
     Recipient(&'a Transaction, &'a Recipient),
-    /// May the content come? `Yes` or `Refused`; refusing drops the transaction.
+    /// May the content come? `Yes` or `Refused`; refusing ends the transaction.
     Content(&'a Transaction),
     /// All content was handed over: is it durable? `Committed` or `Refused`; both end the
     /// transaction.
     Commit(&'a Transaction),
-    /// The transaction is void, forget it. `Yes`.
+    /// The transaction is void: forget it. `Yes`.
     Reset(&'a Transaction),
 }
 
 /// The answer to a question.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "nothing is boxed here, and an answer lives for one call")]
 pub enum Answer<'a> {
     /// Yes.
     Yes,
     /// The message is durable under this queue id.
     Committed(&'a str),
-    /// No, and this is the reply; a 421 closes the session.
+    /// No, and this 4yz or 5yz is the reply; a 421 closes the session.
     Refused(Reply),
 }
 
@@ -125,31 +108,18 @@ pub enum Waiting {
     Closing,
 }
 
-/// A mail transaction: from MAIL to its end.
-#[derive(Clone, Debug)]
-pub struct Transaction {
-    /// What MAIL said.
-    pub mail: Mail,
-    /// Recipients taken so far.
-    pub recipients: u16,
-    /// Content octets handed over so far.
-    pub octets: u64,
-}
-
-/// The client's HELO or EHLO.
-#[derive(Clone, Debug)]
-pub struct Hello {
-    /// True for EHLO.
-    pub extended: bool,
-    /// The name it gave, printable ASCII; empty if it gave none.
-    pub name: String<DOMAIN_OCTETS>,
-}
-
 /// One SMTP session, seen from the server.
 #[derive(Debug)]
 pub struct Session {
+    state: State,
     hello: Option<Hello>,
+    lines: Reader,
+    /// What the first command line ended with: it decides for the whole session.
+    first_end: Option<End>,
+    errors: u16,
 }
+
+const _: () = assert!(size_of::<Session>() <= 1536, "a plain slot is at most 8 KiB with its buffers");
 
 impl Default for Session {
     fn default() -> Self {
@@ -157,17 +127,23 @@ impl Default for Session {
     }
 }
 
-#[allow(unused_variables, missing_docs)]
 impl Session {
     /// A session before its greeting.
-    pub fn new() -> Self {
-        Self { hello: None }
+    pub const fn new() -> Self {
+        Self { state: State::Ready, hello: None, lines: Reader::Start, first_end: None, errors: 0 }
     }
-    /// Says 220.
-    pub fn greet(&mut self, terms: &Terms<'_>, out: &mut Buffer<OUTPUT_OCTETS>) {
-        todo!()
+
+    /// Says 220, into an empty buffer.
+    pub fn greet(&self, terms: &Terms<'_>, out: &mut Buffer<OUTPUT_OCTETS>) {
+        let written = write!(out, "220 {} ESMTP\r\n", terms.hostname);
+        assert!(written.is_ok(), "the greeting goes into an empty buffer");
     }
-    /// Takes input until it needs something. `content` is scratch of at least 16 octets.
+
+    /// Takes input until it needs something.
+    ///
+    /// What was not consumed must be offered again, with more behind it after [`Next::Input`]. An
+    /// input of [`crate::limits::COMMAND_LINE_OCTETS`] is always enough for progress; `content`,
+    /// the scratch for content octets, must have [`CONTENT_ROOM`] octets.
     pub fn step(
         &mut self,
         terms: &Terms<'_>,
@@ -175,39 +151,218 @@ impl Session {
         content: &mut [u8],
         out: &mut Buffer<OUTPUT_OCTETS>,
     ) -> Step {
-        todo!()
+        assert!(content.len() >= CONTENT_ROOM);
+        let mut consumed = 0;
+        loop {
+            let rest = &input[consumed..];
+            let next = match self.state {
+                State::Closing(_) => Some(Next::Close),
+                _ if out.free() < REPLY_ROOM => Some(Next::Output),
+                State::AskBegin(..)
+                | State::AskRecipient(..)
+                | State::AskContent(..)
+                | State::AskCommit(..)
+                | State::AskReset(..) => Some(Next::Ask),
+                State::Ready
+                | State::Refused
+                | State::Failed(..)
+                | State::Envelope(..)
+                | State::Chunks(..) => self.take_line(terms, rest, &mut consumed, out),
+                State::Content(..) | State::Spoiled(..) | State::Chunk(..) | State::Skip(..) => {
+                    self.take_content(terms, rest, &mut consumed, content, out)
+                }
+            };
+            if let Some(next) = next {
+                return Step { consumed, next };
+            }
+        }
     }
-    /// The open question.
+
+    /// The open question. After [`Next::Content`] those octets come first: a question that is
+    /// there already is meant for after them.
     pub fn question(&self) -> Option<Question<'_>> {
-        todo!()
+        match &self.state {
+            State::AskBegin(mail) => Some(Question::Begin(mail)),
+            State::AskRecipient(transaction, recipient) => Some(Question::Recipient(transaction, recipient)),
+            State::AskContent(transaction, _) => Some(Question::Content(transaction)),
+            State::AskCommit(transaction) => Some(Question::Commit(transaction)),
+            State::AskReset(transaction, _) => Some(Question::Reset(transaction)),
+            _ => None,
+        }
     }
-    /// Answers the open question; panics if none is open.
+
+    /// Answers the open question; panics if the answer does not fit it. An answer that comes after
+    /// the session was shut is ignored.
     pub fn answer(&mut self, terms: &Terms<'_>, answer: Answer<'_>, out: &mut Buffer<OUTPUT_OCTETS>) {
-        todo!()
+        if matches!(answer, Answer::Committed(_)) {
+            // As Postfix does: a client that gets mail through is not the one the cap is for.
+            self.errors = 0;
+        }
+        let line_ends = self.line_ends(terms);
+        let (next, say) = self.leave().answered(answer, line_ends);
+        self.enter(next, say, terms, out);
     }
-    /// The content that [`Next::Content`] brought cannot be stored: the rest is swallowed, this
-    /// reply is given at its end, and [`Question::Reset`] asked before it.
+
+    /// The content that [`Next::Content`] brought cannot be stored: the rest is swallowed, and at
+    /// its end come [`Question::Reset`] and this reply.
     pub fn fail_content(&mut self, reply: Reply) {
-        todo!()
+        assert!(reply.is_refusal());
+        self.state = self.leave().spoiled(reply);
     }
-    /// Ends the session from our side (timeout, shutdown): says `reply` if there is room.
+
+    /// Ends the session from our side (timeout, shutdown): says `reply` if there is room for it.
     pub fn shut(&mut self, reply: &Reply, out: &mut Buffer<OUTPUT_OCTETS>) {
-        todo!()
+        // Without room the client reads nothing anyway.
+        let _ = reply.write(out);
+        self.state = State::Closing(Cause::Shut);
     }
+
     /// What the session waits for.
     pub fn waiting(&self) -> Waiting {
-        todo!()
+        match self.state {
+            State::Ready | State::Refused | State::Failed(..) | State::Envelope(..) | State::Chunks(..) => {
+                Waiting::Command
+            }
+            State::Content(..) | State::Spoiled(..) | State::Chunk(..) | State::Skip(..) => Waiting::Content,
+            State::AskBegin(..)
+            | State::AskRecipient(..)
+            | State::AskContent(..)
+            | State::AskCommit(..)
+            | State::AskReset(..) => Waiting::Answer,
+            State::Closing(_) => Waiting::Closing,
+        }
     }
+
     /// The client's last HELO or EHLO.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_ref()
     }
+
     /// The open transaction.
     pub fn transaction(&self) -> Option<&Transaction> {
-        todo!()
+        self.state.transaction()
     }
-    /// The name of the protocol for `Received:` and the log: SMTP, ESMTP, UTF8SMTP (RFC 3848, RFC 6531 4.3).
+
+    /// The protocol's name for `Received:` and the log (RFC 3848, RFC 6531 4.3). TLS and AUTH add
+    /// their letters when they come.
     pub fn protocol(&self) -> &'static str {
-        todo!()
+        match (&self.hello, self.transaction()) {
+            (_, Some(transaction)) if transaction.mail.smtputf8 => "UTF8SMTP",
+            (Some(Hello { extended: true, .. }), _) => "ESMTP",
+            _ => "SMTP",
+        }
     }
+
+    /// What the first command line ended with; LF alone is worth a note about the client.
+    pub fn first_line_end(&self) -> Option<End> {
+        self.first_end
+    }
+
+    /// Why the session ended, once it has.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.state {
+            State::Closing(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The state by name: for traces, and the rows of the table in the manual.
+    pub fn state_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    /// Which line ends this client may use.
+    fn line_ends(&self, terms: &Terms<'_>) -> LineEnds {
+        match (terms.trusted, terms.bare_newline, self.first_end) {
+            (false, _, _) | (true, BareNewline::Reject, _) => LineEnds::Strict,
+            (true, BareNewline::Normalize, Some(End::Lf)) => LineEnds::Lf,
+            (true, BareNewline::Normalize, Some(End::CrLf) | None) => LineEnds::CrLf,
+        }
+    }
+
+    fn take_line(
+        &mut self,
+        terms: &Terms<'_>,
+        input: &[u8],
+        consumed: &mut usize,
+        out: &mut Buffer<OUTPUT_OCTETS>,
+    ) -> Option<Next> {
+        if self.first_end.is_none() && input.first() == Some(&TLS_HANDSHAKE) {
+            self.state = State::Closing(Cause::Tls);
+            return None;
+        }
+        let (octets, line) = self.lines.read(input);
+        *consumed += octets;
+        let Some(line) = line else { return Some(Next::Input) };
+        let (Line::Text(_, end) | Line::TooLong(end)) = line;
+        self.first_end.get_or_insert(end);
+        let command = match line {
+            Line::TooLong(_) => Command::TooLong,
+            Line::Text(_, End::Lf) if self.line_ends(terms) == LineEnds::Strict => Command::BareLf,
+            Line::Text(text, _) if terms.trusted => Command::parse(text.trim_ascii()),
+            Line::Text(text, _) => Command::parse(without_blanks(text)),
+        };
+        let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref());
+        self.enter(next, say, terms, out);
+        None
+    }
+
+    fn take_content(
+        &mut self,
+        terms: &Terms<'_>,
+        input: &[u8],
+        consumed: &mut usize,
+        content: &mut [u8],
+        out: &mut Buffer<OUTPUT_OCTETS>,
+    ) -> Option<Next> {
+        if input.is_empty() && self.state.needs_octets() {
+            return Some(Next::Input);
+        }
+        let fed = self.leave().fed(input, content, terms);
+        *consumed += fed.consumed;
+        self.enter(fed.next, fed.say, terms, out);
+        (fed.written > 0).then_some(Next::Content(fed.written))
+    }
+
+    /// Takes the state out, to be judged and followed by [`Session::enter`].
+    fn leave(&mut self) -> State {
+        core::mem::replace(&mut self.state, State::Closing(Cause::Shut))
+    }
+
+    /// Stores the next state and says what is to be said on the way into it. The one place where
+    /// replies are counted and where a session ends because of one.
+    fn enter(&mut self, next: State, say: Say, terms: &Terms<'_>, out: &mut Buffer<OUTPUT_OCTETS>) {
+        self.state = next;
+        let written = match say {
+            Say::Nothing => true,
+            Say::Hello(hello) => {
+                let written = terms.write_hello(hello.extended, out);
+                self.hello = Some(hello);
+                written
+            }
+            Say::Reply(reply) => {
+                self.errors = self.errors.saturating_add(u16::from(reply.is_refusal()));
+                let mut written = reply.write(out);
+                match self.state {
+                    State::Closing(_) => {}
+                    _ if reply.code() == 421 => self.state = State::Closing(Cause::Shut),
+                    _ if reply.is_refusal() && self.errors >= terms.errors => {
+                        self.state = State::Closing(Cause::Errors);
+                        written &= Reply::new(421, (7, 0), "too many errors").write(out);
+                    }
+                    _ => {}
+                }
+                written
+            }
+        };
+        assert!(written, "REPLY_ROOM was there before anything was consumed");
+    }
+}
+
+/// RFC 5321 4.1.1: blanks before the line end are tolerated.
+fn without_blanks(mut line: &[u8]) -> &[u8] {
+    while let [text @ .., b' ' | b'\t'] = line {
+        line = text;
+    }
+    line
 }

@@ -70,7 +70,7 @@ pub trait Disk {
     type Listing;
 
     /// Takes the spool's lock, which is held until the disk is dropped; false if another process
-    /// has it.
+    /// has it. Once held, to take it again changes nothing.
     fn lock(&mut self) -> io::Result<bool>;
 
     /// Opens the folders; with `make`, missing ones are made, durably.

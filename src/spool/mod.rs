@@ -19,6 +19,7 @@
 //! | `large` | one file a message; what is set aside |
 //! | `batch` | many messages, one sync |
 //! | `outcome` | what became of a message; freeing its room |
+//! | `survey` | looks through the spool without the lock |
 //! | `store` | all of it together: the face of the spool |
 
 mod batch;
@@ -35,6 +36,7 @@ mod recover;
 mod staging;
 mod status;
 mod store;
+mod survey;
 
 pub use disk::{Disk, Folder, Kind, Name, Target, Ticket};
 pub use envelope::{Cursor, Line, Origin};

@@ -90,6 +90,9 @@ impl Disk for RealDisk {
     type Listing = ReadDir;
 
     fn lock(&mut self) -> io::Result<bool> {
+        if self.lock.is_some() {
+            return Ok(true);
+        }
         let file = self.open_at(Folder::Root, "lock", OFlag::O_RDWR | OFlag::O_CREAT)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {

@@ -1,0 +1,73 @@
+# Everything a person types here. `make help` lists it. Nothing is installed into the system but by
+# `make install`; what is downloaded goes below target/ or into the user's cache folder.
+
+CARGO ?= cargo
+JOBS ?= 2
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test unit check demo core peers bench bench-short power-loss install clean rust
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: rust ## builds and starts the relay with no configuration: 127.0.0.1:2525, mail in ./pillarbox-mail
+	$(CARGO) run -j$(JOBS) --release --bin pillarbox -- serve
+
+build: rust ## the program, optimised
+	$(CARGO) build -j$(JOBS) --release
+
+test: rust peers ## every test, with the real peers it needs
+	$(CARGO) test -j$(JOBS)
+
+unit: rust ## the quick tests only
+	$(CARGO) test -j$(JOBS) --lib
+
+check: rust ## formatting, lints, documentation and the rules of the house
+	$(CARGO) fmt --check
+	$(CARGO) clippy -j$(JOBS) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc -j$(JOBS) --no-deps --document-private-items
+	$(CARGO) test -j$(JOBS) --test tidy
+
+demo: rust ## the main job in one go: two relays, a mail with an attachment, log, queue, delivered file
+	$(CARGO) build -j$(JOBS)
+	tests/demo.sh
+
+core: rust ## the protocol core for a board without an operating system (thumbv7em-none-eabihf)
+	boards/core
+
+peers: rust ## brings the real mail programs that the tests talk to, below target/peers
+	tests/support/peers.sh
+
+bench: build peers ## side by side with Postfix, flushes and memory (root, some minutes)
+	bench/run
+
+bench-short: build peers ## the same with few messages: shows that it works, not how fast it is
+	bench/run --short
+
+power-loss: rust ## cuts the power at every disk call, the long way (some minutes)
+	PILLARBOX_FULL=1 $(CARGO) test -j$(JOBS) --release --test power_loss
+
+install: build ## the program and its names sendmail, mailq, newaliases below DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(CARGO_TARGET_DIR)/release/pillarbox $(DESTDIR)$(PREFIX)/sbin/pillarbox
+	ln -sf pillarbox $(DESTDIR)$(PREFIX)/sbin/sendmail
+	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/mailq
+	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/newaliases
+
+clean: ## removes what was built and brought
+	$(CARGO) clean
+
+# Stops early, and says what to do, where cargo is missing or older than Cargo.toml's rust-version.
+rust:
+	@needed=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	found=$$($(CARGO) --version 2>/dev/null | awk '{ print $$2 }'); \
+	oldest=$$(printf '%s\n%s\n' "$$needed" "$$found" | sort -V | head -n 1); \
+	if [ -z "$$found" ] || [ "$$oldest" != "$$needed" ]; then \
+		echo "pillarbox needs Rust $$needed or newer; found: $${found:-none}." >&2; \
+		echo "Get it from https://rustup.rs, or, if rustup is there: rustup update stable" >&2; \
+		exit 1; \
+	fi

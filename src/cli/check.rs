@@ -1,0 +1,244 @@
+//! `pillarbox check`: reads the configuration, names every mistake, warns of what will surprise.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use nix::sys::statfs::statfs;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Uid, User, geteuid};
+
+use super::exit::Exit;
+use super::{complain, fail, load, print};
+use crate::config::{Config, Loaded, Via, memory_ceiling};
+use crate::relay::route;
+use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
+
+/// File systems that are gone after a power cut, by their magic number.
+const IN_RAM: [(u32, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+
+/// Runs the command.
+pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit {
+    if shall_connect {
+        return fail(Exit::Unavailable, "check --connect is not in this version yet: leave it out");
+    }
+    let loaded = match load(named) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let config = &loaded.config;
+    let mistakes = mistakes(config);
+    mistakes.iter().for_each(complain);
+    warnings(&loaded).iter().for_each(|warning| complain(format_args!("warning: {warning}")));
+    let ceiling =
+        format!("memory: at most {} KiB with this configuration", memory_ceiling(config).div_ceil(1024));
+    if !mistakes.is_empty() {
+        Exit::Config
+    } else if shall_print {
+        print(format_args!("# {ceiling}\n{config}"))
+    } else {
+        match &loaded.file {
+            Some(file) => print(format_args!("{}: no mistakes\n{ceiling}", file.display())),
+            None => print(format_args!("no configuration file: the safe default holds\n{ceiling}")),
+        }
+    }
+}
+
+/// What is right in itself but wrong on this machine; `serve` must not start with it either.
+pub fn mistakes(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(name) = config.run.user.as_deref().filter(|name| geteuid().is_root() && !is_user(name)) {
+        found
+            .push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
+    }
+    let user = run_user(config);
+    for (key, file) in named_files(config) {
+        match file.metadata() {
+            Err(e) => found.push(format!("{key}: {} can't be read: {e}", file.display())),
+            Ok(metadata) if user.as_ref().is_some_and(|user| !can_read(&metadata, user)) => {
+                found.push(format!("{key}: {} can't be read by the user of [run]", file.display()));
+            }
+            Ok(_) => {}
+        }
+    }
+    found
+}
+
+/// What works but not as one may think.
+fn warnings(loaded: &Loaded) -> Vec<String> {
+    let config = &loaded.config;
+    let mut found = spool_warnings(config);
+    let mut warn = |text: &str| found.push(text.to_owned());
+    if unix_s() < RELEASE_DATE_UNIX_S {
+        warn("the clock stands before this program was made: nothing expires until it is set");
+    }
+    if config.access.relay_from.iter().any(|network| network.is_everyone()) {
+        warn("access.relay_from holds everyone: this is an open relay, spammers find it within hours");
+    }
+    if config.listen.is_empty() {
+        warn("no [[listen]]: mail comes in by the submit socket (sendmail) only");
+    }
+    if route::find(config, "", &config.postmaster).is_none_or(|at| is_reject(config, at)) {
+        warn("no route takes mail for the postmaster: mail servers must (RFC 5321 4.5.1)");
+    }
+    let takes_all = config.route.iter().position(|route| route.to.is_empty() && route.from.is_empty());
+    if let Some(at) = takes_all.filter(|at| at + 1 < config.route.len()) {
+        warn(&format!("route {} takes everything: those after it are never asked", at + 1));
+    }
+    if config.run.sandbox && loaded.file.is_some() {
+        warn("run.sandbox is not in this version yet: it runs without");
+    }
+    if let (Some(file), Some(user)) = (&loaded.file, run_user(config))
+        && file.metadata().is_ok_and(|metadata| !can_read(&metadata, &user))
+    {
+        warn(&format!("{} can't be read by {}: SIGHUP won't read it again", file.display(), user.name));
+    }
+    found
+}
+
+/// What is odd about the place of the spool.
+fn spool_warnings(config: &Config) -> Vec<String> {
+    // It may not be there yet: then the folder it will be made in tells.
+    let Some(place) = config.spool.directory.ancestors().find(|folder| folder.exists()) else {
+        return Vec::new();
+    };
+    let (name, wanted) = (place.display(), config.spool.max_size);
+    let in_ram = in_ram(place)
+        .map(|kind| format!("spool.directory: {name} is in RAM ({kind}): mail is lost with the power"));
+    let too_full = free_octets(place).filter(|free| *free < wanted).map(|free| {
+        format!("spool.max_size is {} KiB, but {name} has {} KiB left", wanted / 1024, free / 1024)
+    });
+    in_ram.into_iter().chain(too_full).collect()
+}
+
+/// The name of the file system at `place`, if it is gone after a power cut.
+pub fn in_ram(place: &Path) -> Option<&'static str> {
+    // The number's type differs from target to target; its low 32 bits are the magic.
+    let magic = statfs(place).ok()?.filesystem_type().0 as u32;
+    IN_RAM.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
+}
+
+/// Octets that are free for us at `place`.
+#[allow(clippy::unnecessary_cast)] // of 32 bits on some targets
+fn free_octets(place: &Path) -> Option<u64> {
+    let space = statvfs(place).ok()?;
+    Some((space.blocks_available() as u64).saturating_mul(space.fragment_size() as u64))
+}
+
+fn is_reject(config: &Config, at: u16) -> bool {
+    config.route.get(usize::from(at)).is_none_or(|route| route.via == Via::Reject)
+}
+
+/// The user that the relay will run as, if it is another one than ours.
+fn run_user(config: &Config) -> Option<User> {
+    let user = User::from_name(config.run.user.as_deref()?).ok().flatten()?;
+    (user.uid != geteuid()).then_some(user)
+}
+
+fn is_user(name: &str) -> bool {
+    matches!(User::from_name(name), Ok(Some(_)))
+}
+
+/// Every file that has to be there, with its key.
+fn named_files(config: &Config) -> Vec<(&'static str, &Path)> {
+    let mut files = vec![
+        ("tls.certificate_file", config.tls.certificate_file.as_deref()),
+        ("tls.key_file", config.tls.key_file.as_deref()),
+        ("tls.ca_file", config.tls.ca_file.as_deref()),
+        ("access.users_file", config.access.users_file.as_deref()),
+        ("aliases.file", config.aliases.file.as_deref()),
+    ];
+    for route in &config.route {
+        if let Via::Smarthost(host) = &route.via {
+            files.push(("route.ca_file", host.ca_file.as_deref()));
+            files.push(("route.password_file", host.password_file.as_deref()));
+        }
+    }
+    files.into_iter().filter_map(|(key, file)| Some((key, file?))).collect()
+}
+
+/// True if the mode of a file lets `user` read it. Groups other than its first are not asked.
+fn can_read(file: &Metadata, user: &User) -> bool {
+    let mode = file.permissions().mode();
+    if user.uid.is_root() || Uid::from_raw(file.uid()) == user.uid {
+        user.uid.is_root() || mode & 0o400 != 0
+    } else if file.gid() == user.gid.as_raw() {
+        mode & 0o040 != 0
+    } else {
+        mode & 0o004 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(text: &str) -> String {
+        let config = Config::parse(text, "host.test").unwrap();
+        warnings(&Loaded { config, file: None }).join("\n")
+    }
+
+    #[test]
+    fn surprises_are_told() {
+        let plain = warned("[[listen]]\naddress = \"127.0.0.1:25\"\n");
+        for word in ["open relay", "postmaster", "listen", "everything", "RAM"] {
+            assert!(!plain.contains(word), "{plain}");
+        }
+        assert!(warned("").contains("no [[listen]]"));
+        assert!(warned("[access]\nrelay_from = [\"0.0.0.0/0\"]\n").contains("open relay"));
+        assert!(warned("local_domains = []\n").contains("for the postmaster"));
+        let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test\"]\nvia = \"reject\"\n";
+        assert!(warned(all).contains("route 1 takes everything"));
+        assert!(warned("[spool]\nmax_size = \"1024GiB\"\n").contains("KiB left"));
+    }
+
+    #[test]
+    fn a_spool_in_ram_is_told_where_there_is_such_a_place() {
+        let shm = Path::new("/dev/shm");
+        if statfs(shm).is_ok_and(|system| system.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC) {
+            assert!(warned("[spool]\ndirectory = \"/dev/shm/none/spool\"\n").contains("is in RAM (tmpfs)"));
+        }
+    }
+
+    #[test]
+    fn files_are_read_by_mode() {
+        let folder = std::env::temp_dir().join(format!("pillarbox-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("x");
+        std::fs::write(&file, "").unwrap();
+        let mut user = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        let may = |mode: u32, user: &User| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            can_read(&file.metadata().unwrap(), user)
+        };
+        assert!(may(0o000, &user), "root reads all");
+        let owner = file.metadata().unwrap();
+        (user.uid, user.gid) = (Uid::from_raw(owner.uid() + 1), nix::unistd::Gid::from_raw(owner.gid() + 1));
+        assert!(may(0o004, &user) && !may(0o440, &user));
+        user.gid = nix::unistd::Gid::from_raw(owner.gid());
+        assert!(may(0o040, &user) && !may(0o404, &user));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_run_user_has_to_exist() {
+        let us = User::from_uid(geteuid()).unwrap().unwrap().name;
+        assert!(is_user(&us) && !is_user("no such user"));
+        let mut config = Config::parse("", "host.test").unwrap();
+        config.run.user = Some(us);
+        assert!(mistakes(&config).is_empty() && run_user(&config).is_none());
+        config.run.user = Some("no such user".to_owned());
+        assert_eq!(mistakes(&config).len(), usize::from(geteuid().is_root()), "only root can change");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_mistake() {
+        let mut config = Config::parse("", "host.test").unwrap();
+        config.run.user = None;
+        assert!(mistakes(&config).is_empty());
+        config.aliases.file = Some("/nonexistent/aliases".into());
+        assert!(mistakes(&config)[0].starts_with("aliases.file: /nonexistent/aliases can't be read"));
+        config.tls.key_file = Some("/etc/passwd".into());
+        assert_eq!((named_files(&config).len(), mistakes(&config).len()), (2, 1));
+    }
+}

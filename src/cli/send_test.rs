@@ -1,0 +1,12 @@
+//! `pillarbox send-test`: sends a test message and follows it.
+
+use std::path::PathBuf;
+
+use lexopt::Parser;
+
+use super::exit::Exit;
+
+/// Runs the command; `named` is the configuration of a `-c` that stood before it.
+pub fn run(_named: Option<PathBuf>, _arguments: Parser) -> Exit {
+    super::unbuilt("send-test")
+}

@@ -1,0 +1,346 @@
+//! The recipients that stand in a message's own header (`sendmail -t`; RFC 5322 3.4).
+//!
+//! Names, comments, groups and source routes fall away as they are read, so one address is all
+//! that is ever kept. What comes out is not judged here: whoever uses it reads it as a path, and
+//! what is no address is reported rather than passed over, for mail that reaches only some of its
+//! recipients without a word is lost mail.
+
+use core::str;
+
+use heapless::Vec;
+
+use super::field::{Kind, LineStart};
+use crate::limits::PATH_OCTETS;
+
+/// Something between two commas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// An address without name and comments: `local-part@domain`, or a local-part alone.
+    Address(&'a str),
+    /// No address: too long, not UTF-8, an open quote, or words in a row. Its text as far as it is
+    /// known.
+    Unreadable(&'a str),
+}
+
+/// Reads `To:`, `Cc:` and `Bcc:` of one message.
+#[derive(Debug, Default)]
+pub struct Recipients {
+    state: State,
+    list: List,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At the start of a line behind a field of interest, another one, or nothing.
+    Start {
+        start: LineStart,
+        reading: bool,
+    },
+    Field {
+        reading: bool,
+    },
+    Body,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Start { start: LineStart::new(), reading: false }
+    }
+}
+
+impl Recipients {
+    /// Before the first octet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes content, split anywhere; `each` sees every entry when it is complete.
+    pub fn read(&mut self, octets: &[u8], each: &mut impl FnMut(Entry<'_>)) {
+        for octet in octets {
+            match &mut self.state {
+                State::Body => return,
+                State::Field { reading } => {
+                    if *reading {
+                        self.list.push(*octet, each);
+                    }
+                    if *octet == b'\n' {
+                        self.state = State::Start { start: LineStart::new(), reading: *reading };
+                    }
+                }
+                State::Start { start, reading } => {
+                    let Some(kind) = start.push(*octet) else { continue };
+                    let reading = match kind {
+                        Kind::Continuation => *reading,
+                        _ => {
+                            self.list.end(each);
+                            ["To", "Cc", "Bcc"].into_iter().any(|name| start.is(name))
+                        }
+                    };
+                    self.state = match kind {
+                        Kind::Field | Kind::Continuation => State::Field { reading },
+                        Kind::Blank | Kind::Text => State::Body,
+                    };
+                }
+            }
+        }
+    }
+
+    /// The content is complete.
+    pub fn finish(&mut self, each: &mut impl FnMut(Entry<'_>)) {
+        self.list.end(each);
+        self.state = State::Body;
+    }
+}
+
+/// A list of addresses, the value of a field.
+#[derive(Debug, Default)]
+struct List {
+    place: Place,
+    lexeme: Lexeme,
+    /// The address so far, or a name until it proves to be one.
+    text: Vec<u8, PATH_OCTETS>,
+    /// What is in `text` can be no address.
+    unreadable: bool,
+    /// A blank or comment stands behind `text`.
+    gap: bool,
+}
+
+/// Where in an entry.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    /// Before `<`: a name or an address.
+    #[default]
+    Bare,
+    /// Between `<` and `>`.
+    Angle,
+    /// Behind `>`.
+    Behind,
+}
+
+/// Inside what the next octet stands.
+#[derive(Clone, Copy, Debug, Default)]
+enum Lexeme {
+    #[default]
+    Plain,
+    Quoted,
+    QuotedPair,
+    /// `[…]`.
+    Literal,
+    /// So deep in comments.
+    Comment(u32),
+    CommentPair(u32),
+}
+
+impl List {
+    fn push(&mut self, octet: u8, each: &mut impl FnMut(Entry<'_>)) {
+        self.lexeme = match (self.lexeme, octet) {
+            (Lexeme::Plain, octet) => self.plain(octet, each),
+            // A fold inside of these is not part of the text (RFC 5322 3.2.4).
+            (lexeme, b'\r' | b'\n') => lexeme,
+            (Lexeme::QuotedPair, octet) => self.keep(octet, Lexeme::Quoted),
+            (Lexeme::Quoted, b'\\') => self.keep(octet, Lexeme::QuotedPair),
+            (Lexeme::Quoted, b'"') => self.keep(octet, Lexeme::Plain),
+            (Lexeme::Quoted, octet) => self.keep(octet, Lexeme::Quoted),
+            (Lexeme::Literal, b']') => self.keep(octet, Lexeme::Plain),
+            (Lexeme::Literal, b' ' | b'\t') => Lexeme::Literal,
+            (Lexeme::Literal, octet) => self.keep(octet, Lexeme::Literal),
+            (Lexeme::CommentPair(depth), _) => Lexeme::Comment(depth),
+            (Lexeme::Comment(depth), b'\\') => Lexeme::CommentPair(depth),
+            (Lexeme::Comment(depth), b'(') => Lexeme::Comment(depth.saturating_add(1)),
+            (Lexeme::Comment(..=1), b')') => Lexeme::Plain,
+            (Lexeme::Comment(depth), b')') => Lexeme::Comment(depth - 1),
+            (Lexeme::Comment(depth), _) => Lexeme::Comment(depth),
+        };
+    }
+
+    fn plain(&mut self, octet: u8, each: &mut impl FnMut(Entry<'_>)) -> Lexeme {
+        match (self.place, octet) {
+            (_, b' ' | b'\t' | b'\r' | b'\n') => self.gap = true,
+            (_, b'(') => {
+                self.gap = true;
+                return Lexeme::Comment(1);
+            }
+            (Place::Behind, b'"') => return self.keep(octet, Lexeme::Quoted),
+            (Place::Bare | Place::Behind, b',' | b';') => self.emit(each),
+            // What stood before was a name. Behind another address a comma is missing.
+            (Place::Bare | Place::Behind, b'<') => {
+                self.clear();
+                self.place = Place::Angle;
+            }
+            // What stood before was the name of a group.
+            (Place::Bare, b':') => self.clear(),
+            // What stood before was a source route.
+            (Place::Angle, b':') if self.text.starts_with(b"@") => self.clear_text(),
+            (Place::Angle, b'>') => {
+                self.emit(each);
+                self.place = Place::Behind;
+            }
+            (Place::Bare | Place::Angle, b'"') => return self.keep(octet, Lexeme::Quoted),
+            (Place::Bare | Place::Angle, b'[') => return self.keep(octet, Lexeme::Literal),
+            (Place::Bare | Place::Angle | Place::Behind, _) => return self.keep(octet, Lexeme::Plain),
+        }
+        Lexeme::Plain
+    }
+
+    /// Adds an octet to the text, and goes on with `lexeme`.
+    fn keep(&mut self, octet: u8, lexeme: Lexeme) -> Lexeme {
+        let joins = |octet: Option<&u8>| matches!(octet, None | Some(b'.' | b'@'));
+        // What follows an address in brackets belongs to nothing.
+        self.unreadable |= matches!(self.place, Place::Behind);
+        if self.gap && !joins(self.text.last()) && !joins(Some(&octet)) {
+            self.unreadable = true;
+            let _ = self.text.push(b' ');
+        }
+        self.gap = false;
+        if self.text.push(octet).is_err() {
+            self.unreadable = true;
+        }
+        lexeme
+    }
+
+    /// An entry is over.
+    fn emit(&mut self, each: &mut impl FnMut(Entry<'_>)) {
+        let (text, whole) = match str::from_utf8(&self.text) {
+            Ok(text) => (text, true),
+            Err(error) => {
+                let (valid, _) = self.text.split_at(error.valid_up_to());
+                (str::from_utf8(valid).unwrap_or_default(), false)
+            }
+        };
+        match text {
+            "" if whole => {}
+            text if whole && !self.unreadable => each(Entry::Address(text)),
+            text => each(Entry::Unreadable(text)),
+        }
+        self.clear();
+    }
+
+    /// The field is over.
+    fn end(&mut self, each: &mut impl FnMut(Entry<'_>)) {
+        if matches!(self.lexeme, Lexeme::Quoted | Lexeme::QuotedPair | Lexeme::Literal) {
+            self.unreadable = true;
+        }
+        self.emit(each);
+        self.lexeme = Lexeme::Plain;
+    }
+
+    fn clear(&mut self) {
+        self.clear_text();
+        self.place = Place::Bare;
+    }
+
+    fn clear_text(&mut self) {
+        self.text.clear();
+        self.unreadable = false;
+        self.gap = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::{Entry, PATH_OCTETS, Recipients};
+
+    /// The entries, those that cannot be read behind a `!`.
+    fn entries(content: &[u8], size: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut each = |entry: Entry<'_>| match entry {
+            Entry::Address(address) => found.push(address.to_string()),
+            Entry::Unreadable(text) => found.push(format!("!{text}")),
+        };
+        let mut recipients = Recipients::new();
+        content.chunks(size).for_each(|piece| recipients.read(piece, &mut each));
+        recipients.finish(&mut each);
+        found
+    }
+
+    fn list(value: &str) -> Vec<String> {
+        let content = format!("To: {value}\r\n\r\n");
+        let found = entries(content.as_bytes(), usize::MAX);
+        assert_eq!(entries(content.as_bytes(), 1), found, "{value:?}");
+        found
+    }
+
+    #[test]
+    fn addresses_of_every_form_are_read() {
+        for (value, expected) in [
+            ("a@b", &["a@b"][..]),
+            ("root", &["root"]),
+            ("a@b, c@d,e@f", &["a@b", "c@d", "e@f"]),
+            (" a@b ,\r\n\tc@d", &["a@b", "c@d"]),
+            ("Ann Lee <a@b>, <c@d>", &["a@b", "c@d"]),
+            ("\"Lee, Ann <x>; y:\" <a@b>", &["a@b"]),
+            ("=?utf-8?q?J=C3=B6rg?= <j@b>", &["j@b"]),
+            ("J\u{f6}rg <j\u{f6}@b>", &["j\u{f6}@b"]),
+            ("a@b (Ann (the \\) one), Lee), c@d", &["a@b", "c@d"]),
+            ("(x) a(y)@(z)b", &["a@b"]),
+            ("a . b @ c . d", &["a.b@c.d"]),
+            ("\"a b\"@c, \"\\\"@,\"@d", &["\"a b\"@c", "\"\\\"@,\"@d"]),
+            ("<\"a>b\"@c>", &["\"a>b\"@c"]),
+            ("a@[192.0.2.1], b@[IPv6:::1]", &["a@[192.0.2.1]", "b@[IPv6:::1]"]),
+            ("<@x,@y:a@b>", &["a@b"]),
+            ("Friends: a@b, C <c@d>;, e@f", &["a@b", "c@d", "e@f"]),
+            ("undisclosed-recipients:;", &[]),
+            ("", &[]),
+            (",, <>, ;", &[]),
+            ("<a@b> <c@d>", &["a@b", "c@d"]),
+        ] {
+            assert_eq!(list(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_reported() {
+        for (value, expected) in [
+            ("Ann Lee, a@b", &["!Ann Lee", "a@b"][..]),
+            ("a@b c@d", &["!a@b c@d"]),
+            ("<a@b> c", &["a@b", "!c"]),
+            ("\"open <a@b>", &["!\"open <a@b>"]),
+            ("<a@b, c@d", &["!a@b, c@d"]),
+        ] {
+            assert_eq!(list(value), expected, "{value:?}");
+        }
+        let long = "x".repeat(PATH_OCTETS);
+        assert_eq!(list(&format!("{long}y, a@b")), [format!("!{long}"), "a@b".to_string()]);
+        // A long name is not a long address.
+        assert_eq!(list(&format!("{long} {long} <a@b>")), ["a@b"]);
+        assert_eq!(entries(b"To: a\xff@b, c@d\r\n", 9), ["!a", "c@d"]);
+    }
+
+    #[test]
+    fn only_the_header_section_and_three_fields_count() {
+        let content = "To: a@b\r\nX-To: no@x\r\n,no@x\r\n\r\nCc: no@x\r\n";
+        assert_eq!(entries(content.as_bytes(), 3), ["a@b"]);
+        let content = "tO : a@b\r\nSubject: x,\r\n no@x\r\nCC: c@d,\r\n e@f\r\nBcc: g@h\r\n\r\nTo: no@x\r\n";
+        assert_eq!(entries(content.as_bytes(), 3), ["a@b", "c@d", "e@f", "g@h"]);
+        assert_eq!(entries(b"To: a@b", 3), ["a@b"]);
+        assert_eq!(entries(b"To: \"open\r\nCc: c@d\r\n\r\n", 3), ["!\"open", "c@d"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn nothing_panics_and_splits_change_nothing(
+            value in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"<>()[]\"\\,;:@. ab\r\n"[..])], 0..80),
+            size in 1usize..9,
+        ) {
+            let content = [b"To: ", &value[..]].concat();
+            prop_assert_eq!(entries(&content, size), entries(&content, usize::MAX));
+        }
+
+        #[test]
+        fn names_and_comments_change_nothing(
+            addresses in prop::collection::vec("[a-z.]{1,9}@[a-z.]{1,9}", 1..6),
+            form in prop::sample::select(&["{}", "<{}>", "A B <{}>", "\"A, B\" <{}> (c)", "g: {};", "(c, d) {}"][..]),
+        ) {
+            let value: Vec<String> = addresses.iter().map(|address| form.replace("{}", address)).collect();
+            prop_assert_eq!(list(&value.join(",\r\n ")), addresses);
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The loop: one thread that owns every slot, the queue and the spool.
+//!
+//! A turn takes what the poll tells, lets each slot that can work do a bounded share of it, starts
+//! a batch when one is worth it, hands out the answers of the disk and of the helpers, and starts
+//! the deliveries for which there is room. Nothing in a turn waits.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, error, info};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::control::Controls;
+use super::doors::{Doors, Purpose};
+use super::inbound::{Inbound, Timeouts, Turn, With};
+use super::listener::Listener;
+use super::mailboxes::Mailboxes;
+use super::outbounds::Outbounds;
+use super::transport::{Transport, write_once};
+use crate::config::{Config, Endpoint};
+use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
+use crate::relay::access;
+use crate::relay::client::{Client, Remote};
+use crate::relay::health::{Figures, Share};
+use crate::relay::{Relay, StartError};
+use crate::smtp::keyword::Keywords;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Role, Terms};
+use crate::spool::RealDisk;
+use crate::sys::{Clock, Now, Request, Signals};
+
+/// Events taken from the poll at once.
+const EVENTS: usize = 256;
+/// The longest sleep, in milliseconds.
+const NAP_MS: u64 = 60_000;
+/// How long commits and deliveries may take to end after a request to stop, in milliseconds.
+const GRACE_MS: u64 = 5_000;
+/// Inbound slots kept for programs on this machine, so that strangers can't keep cron from mailing.
+pub const SUBMITTERS: usize = 4;
+
+const SIGNALS: usize = 0;
+const WAKER: usize = 1;
+const DOORS: usize = 2;
+const INBOUND: usize = DOORS + LISTENERS + 2;
+const OUTBOUND: usize = INBOUND + SESSIONS + SUBMITTERS;
+const CONTROL: usize = OUTBOUND + DELIVERIES;
+
+/// Whether the relay goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// As usual.
+    Running,
+    /// Asked to stop; what is under way may end until then.
+    Ending {
+        /// Monotonic.
+        until_ms: u64,
+    },
+}
+
+/// Everything that runs.
+pub struct EventLoop {
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    signals: Signals,
+    course: Course,
+    config: Arc<Config>,
+    timeouts: Timeouts,
+    doors: Doors,
+    inbound: Box<[Option<Inbound>]>,
+    /// Inbound slots that can work now, each at most once.
+    ready: Vec<usize>,
+    is_ready: Box<[bool]>,
+    outbounds: Outbounds,
+    mailboxes: Mailboxes,
+    controls: Controls,
+    relay: Relay,
+    scratch: Box<[u8]>,
+}
+
+/// A listening socket that is bound and what it is for.
+pub type Bound = (Listener, Purpose);
+
+/// Binds every address of the configuration; an error names the address.
+pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
+    let mut bound = Vec::new();
+    for listen in &config.listen {
+        let listener = match &listen.address {
+            Endpoint::Tcp(address) => Listener::tcp(*address),
+            Endpoint::Unix(path) => Listener::unix(path, 0o660),
+        };
+        let listener = listener.map_err(|e| format!("can't listen on {}: {e}", listen.address))?;
+        bound.push((listener, Purpose::Smtp { role: listen.role }));
+    }
+    for (path, mode, purpose) in
+        [(&config.run.control, 0o660, Purpose::Control), (&config.run.submit, 0o666, Purpose::Submit)]
+    {
+        let listener =
+            Listener::unix(path, mode).map_err(|e| format!("can't listen on {}: {e}", path.display()))?;
+        bound.push((listener, purpose));
+    }
+    Ok(bound)
+}
+
+impl EventLoop {
+    /// Puts everything together: all memory that slots and tables need is allocated here.
+    pub fn new(
+        config: Arc<Config>,
+        bound: Vec<Bound>,
+        disk: RealDisk,
+        signals: Signals,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
+        let fd = signals.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), Token(SIGNALS), Interest::READABLE)?;
+        let slots = usize::from(config.limits.sessions) + SUBMITTERS;
+        let relay = Relay::open(Arc::clone(&config), slots, disk, clock.now())?;
+        let mut doors = Doors::default();
+        for (listener, purpose) in bound {
+            doors.add(listener, purpose, poll.registry(), DOORS)?;
+        }
+        Ok(Self {
+            outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, Arc::clone(&waker))?,
+            mailboxes: Mailboxes::start(waker)?,
+            controls: Controls::new(CONTROL),
+            poll,
+            events: Events::with_capacity(EVENTS),
+            clock,
+            signals,
+            course: Course::Running,
+            timeouts: Timeouts {
+                command_ms: millis(config.limits.command_timeout),
+                data_ms: millis(config.limits.data_timeout),
+                session_ms: millis(config.limits.session_timeout),
+            },
+            config,
+            doors,
+            inbound: (0..slots).map(|_| None).collect(),
+            ready: Vec::with_capacity(slots),
+            is_ready: vec![false; slots].into_boxed_slice(),
+            relay,
+            scratch: vec![0; SCRATCH_OCTETS].into_boxed_slice(),
+        })
+    }
+
+    /// Turns until it is asked to stop and has ended what was under way.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = self.clock.now();
+            let nap = Duration::from_millis(self.next_ms(now).saturating_sub(now.mono_ms));
+            match self.poll.poll(&mut self.events, Some(nap)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let now = self.clock.now();
+            self.notice(now);
+            self.turn(now);
+            if self.is_over(now) {
+                self.relay.stop();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what the poll tells.
+    fn notice(&mut self, now: Now) {
+        let mut signalled = false;
+        for event in &self.events {
+            let (readable, writable) = (
+                event.is_readable() || event.is_read_closed(),
+                event.is_writable() || event.is_write_closed(),
+            );
+            match event.token().0 {
+                SIGNALS => signalled = true,
+                WAKER => {}
+                token @ CONTROL.. => self.controls.notice(token - CONTROL, readable, writable),
+                token @ OUTBOUND.. => self.outbounds.notice(token - OUTBOUND, readable, writable),
+                token @ INBOUND.. => {
+                    let slot = token - INBOUND;
+                    if let Some(Some(inbound)) = self.inbound.get_mut(slot) {
+                        inbound.notice(readable, writable);
+                        wake(&mut self.ready, &mut self.is_ready, slot);
+                    }
+                }
+                token => self.doors.notice(token - DOORS),
+            }
+        }
+        while let Some(request) = signalled.then(|| self.signals.next()).flatten() {
+            self.obey(request, now);
+        }
+    }
+
+    fn obey(&mut self, request: Request, now: Now) {
+        match request {
+            Request::End => self.end(now),
+            Request::Reload => {
+                error!("a new configuration takes a restart in this version: nothing was reloaded")
+            }
+            Request::RetryAll => {
+                let count = self.relay.retry_all(now);
+                info!("asked to retry: {count} messages are due now");
+            }
+        }
+    }
+
+    /// One turn's work.
+    fn turn(&mut self, now: Now) {
+        self.accept(now);
+        self.run_inbound(now);
+        let filling = self.inbound.iter().flatten().filter(|i| i.is_filling()).count();
+        self.relay.start_batch(filling);
+        self.tell_committed(now);
+        self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
+        let kit = &mut super::outbounds::Kit {
+            hostname: &self.config.hostname,
+            scratch: &mut self.scratch,
+            relay: &mut self.relay,
+            registry: self.poll.registry(),
+            now,
+        };
+        self.outbounds.work(kit);
+        if self.course == Course::Running {
+            self.start_deliveries(now);
+        }
+        let figures = self.figures();
+        self.controls.work(&mut self.relay, &figures, now);
+        self.relay.tick(now);
+        self.time_out(now);
+    }
+
+    fn accept(&mut self, now: Now) {
+        let Self { doors, inbound, ready, is_ready, config, poll, controls, .. } = self;
+        doors.accept(now.mono_ms, |transport, remote, purpose| {
+            let (role, places) = match purpose {
+                Purpose::Control => return controls.open(transport, poll.registry(), now),
+                Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
+                Purpose::Smtp { role } => (role, 0..usize::from(config.limits.sessions)),
+            };
+            let trusted = match remote {
+                Remote::Host(address) => access::trusts(config, address),
+                Remote::User(_) => true,
+            };
+            let client = Client { remote, role, trusted };
+            let mut transport = transport;
+            if let Some(reply) = refusal(config, inbound, remote) {
+                return turn_away(transport, &client, &reply);
+            }
+            let Some(slot) = places.into_iter().find(|&slot| inbound[slot].is_none()) else {
+                return turn_away(
+                    transport,
+                    &client,
+                    &Reply::new(421, (3, 2), "too many sessions, try again later"),
+                );
+            };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(e) = poll.registry().register(&mut transport, Token(INBOUND + slot), interest) {
+                error!("a new connection can't be watched: {e}");
+                return;
+            }
+            debug!("- connect client={remote}");
+            inbound[slot] = Some(Inbound::open(transport, client, &terms(config, &client), now.mono_ms));
+            wake(ready, is_ready, slot);
+        });
+    }
+
+    fn run_inbound(&mut self, now: Now) {
+        // Those that want another turn are put behind those that wait for this one.
+        for _ in 0..self.ready.len() {
+            let slot = self.ready.remove(0);
+            self.is_ready[slot] = false;
+            self.run_slot(slot, now);
+        }
+    }
+
+    fn run_slot(&mut self, slot: usize, now: Now) {
+        let Some(inbound) = &mut self.inbound[slot] else { return };
+        let terms = terms(&self.config, &inbound.client);
+        let with = &mut With { terms: &terms, scratch: &mut self.scratch, relay: &mut self.relay, now };
+        match inbound.run(slot, with) {
+            Turn::Wait => {}
+            Turn::Again => wake(&mut self.ready, &mut self.is_ready, slot),
+            Turn::Over => self.close(slot),
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        if let Some(mut inbound) = self.inbound[slot].take() {
+            debug!("- disconnect client={}", inbound.client.remote);
+            // Closing takes it out of the poll all the same.
+            let _ = self.poll.registry().deregister(inbound.transport());
+            self.relay.abandon(slot);
+        }
+    }
+
+    /// Answers the sessions whose messages are durable now, or are not to be had.
+    fn tell_committed(&mut self, now: Now) {
+        while let Some((slot, verdict)) = self.relay.committed(now) {
+            let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
+            self.relay.log_verdict(&inbound.client, inbound.session(), &verdict);
+            let terms = terms(&self.config, &inbound.client);
+            verdict.with_answer(|answer| inbound.answer(&terms, answer));
+            self.run_slot(slot, now);
+        }
+    }
+
+    /// Starts every delivery for which there is room.
+    fn start_deliveries(&mut self, now: Now) {
+        loop {
+            let room = super::outbounds::Free { outbounds: &self.outbounds, mailboxes: &self.mailboxes };
+            let Some(group) = self.relay.next_group(&room, now) else { return };
+            match group.via {
+                crate::relay::round::Via::Mailbox => self.mailboxes.begin(group, &mut self.relay, now),
+                crate::relay::round::Via::Hosts => {
+                    let kit = &mut super::outbounds::Kit {
+                        hostname: &self.config.hostname,
+                        scratch: &mut self.scratch,
+                        relay: &mut self.relay,
+                        registry: self.poll.registry(),
+                        now,
+                    };
+                    self.outbounds.begin(group, kit);
+                }
+            }
+        }
+    }
+
+    fn time_out(&mut self, now: Now) {
+        for slot in 0..self.inbound.len() {
+            let Some(inbound) = &mut self.inbound[slot] else { continue };
+            if inbound.deadline_ms(&self.timeouts).is_none_or(|deadline| deadline > now.mono_ms) {
+                continue;
+            }
+            if inbound.is_closing() {
+                self.close(slot);
+                continue;
+            }
+            debug!("- timeout client={}", inbound.client.remote);
+            inbound.shut(&Reply::new(421, (4, 2), "timed out, closing the connection"));
+            self.run_slot(slot, now);
+        }
+    }
+
+    /// How many slots are in use, for `status`.
+    fn figures(&self) -> Figures {
+        let (used, max) = self.outbounds.used();
+        let sessions = Share { used: self.inbound.iter().flatten().count(), max: self.inbound.len() };
+        Figures { sessions, deliveries: Share { used, max } }
+    }
+
+    /// When the next turn has to be, if nothing happens before.
+    fn next_ms(&self, now: Now) -> u64 {
+        let controls = self.controls.is_busy();
+        if controls || !self.ready.is_empty() || self.mailboxes.is_copying() || self.outbounds.is_busy() {
+            return now.mono_ms;
+        }
+        let inbound = self.inbound.iter().flatten().filter_map(|i| i.deadline_ms(&self.timeouts)).min();
+        let doors = if self.course == Course::Running { self.doors.next_ms() } else { None };
+        let course = match self.course {
+            Course::Running => None,
+            Course::Ending { until_ms } => Some(until_ms),
+        };
+        [inbound, doors, course, self.outbounds.next_ms(), self.controls.next_ms(), self.relay.next_ms(now)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+            .min(now.mono_ms + NAP_MS)
+    }
+
+    /// Stops taking anything new.
+    fn end(&mut self, now: Now) {
+        if self.course != Course::Running {
+            return;
+        }
+        info!("asked to stop: no new connections, waiting for what is under way");
+        self.course = Course::Ending { until_ms: now.mono_ms + GRACE_MS };
+        self.doors.close();
+        for slot in 0..self.inbound.len() {
+            let Some(inbound) = &mut self.inbound[slot] else { continue };
+            if !inbound.is_committing() {
+                inbound.shut(&Reply::new(421, (3, 2), "shutting down, try again later"));
+                wake(&mut self.ready, &mut self.is_ready, slot);
+            }
+        }
+    }
+
+    /// True once nothing is left to wait for.
+    fn is_over(&mut self, now: Now) -> bool {
+        let Course::Ending { until_ms } = self.course else { return false };
+        // A session that has had its answer is told that it was the last one.
+        for slot in 0..self.inbound.len() {
+            if let Some(inbound) = &mut self.inbound[slot]
+                && !inbound.is_committing()
+                && !inbound.is_closing()
+            {
+                inbound.shut(&Reply::new(421, (3, 2), "shutting down, try again later"));
+                self.run_slot(slot, now);
+            }
+        }
+        let idle =
+            self.inbound.iter().all(Option::is_none) && self.mailboxes.is_idle() && self.outbounds.is_idle();
+        let over = idle || now.mono_ms >= until_ms;
+        if over {
+            let kit = &mut super::outbounds::Kit {
+                hostname: &self.config.hostname,
+                scratch: &mut self.scratch,
+                relay: &mut self.relay,
+                registry: self.poll.registry(),
+                now,
+            };
+            self.outbounds.stop(kit);
+        }
+        over
+    }
+}
+
+fn wake(ready: &mut Vec<usize>, is_ready: &mut [bool], slot: usize) {
+    if !std::mem::replace(&mut is_ready[slot], true) {
+        ready.push(slot);
+    }
+}
+
+/// What holds for a client's session.
+fn terms<'a>(config: &'a Config, client: &Client) -> Terms<'a> {
+    Terms {
+        hostname: &config.hostname,
+        message_size: config.limits.message_size,
+        recipients: config.limits.recipients,
+        errors: config.limits.errors,
+        role: client.role,
+        trusted: client.trusted,
+        bare_newline: config.access.bare_newline,
+        hidden: Keywords::NONE,
+    }
+}
+
+/// Why a client gets no session now, if it does not.
+fn refusal(config: &Config, inbound: &[Option<Inbound>], remote: Remote) -> Option<Reply> {
+    let Remote::Host(address) = remote else { return None };
+    let sessions = inbound.iter().flatten().filter(|i| i.address() == Some(address)).count();
+    (sessions >= usize::from(config.limits.sessions_per_client))
+        .then(|| Reply::new(421, (7, 0), "too many sessions from your address, try again later"))
+}
+
+/// Says 421 and closes. A fresh connection's socket buffer has room for one line.
+fn turn_away(mut transport: Transport, client: &Client, reply: &Reply) {
+    use std::fmt::Write as _;
+    info!("- rejected client={} reply={}", client.remote, crate::relay::quoted::Quoted::new(reply));
+    let mut line = heapless::String::<256>::new();
+    let _ = write!(line, "{reply}\r\n");
+    let _ = write_once(&mut transport, line.as_bytes());
+    transport.finish();
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}

@@ -1,0 +1,260 @@
+//! An inbound slot: one client's connection, its two fixed buffers and its session.
+//!
+//! [`Inbound::run`] moves octets between the socket and the session until it would have to wait,
+//! for the peer or for the disk, or has had its share of the turn. What the session asks is
+//! answered by the relay's intake; only the commit is answered later.
+
+use std::net::IpAddr;
+
+use super::transport::{Moved, Transport, read_once, write_once};
+use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS};
+use crate::relay::Relay;
+use crate::relay::client::Client;
+use crate::smtp::buffer::Buffer;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Answer, Next, Session, Terms, Waiting};
+use crate::sys::Now;
+
+/// Steps a slot may take in one turn before the others have theirs.
+const STEPS: usize = 64;
+/// Content octets that count as progress: less in the time allowed, and the client is too slow.
+const PROGRESS_OCTETS: usize = 1024;
+/// How long a peer may take for our last words, in milliseconds.
+const CLOSING_MS: u64 = 10_000;
+
+/// Timeouts of a session, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For one command.
+    pub command_ms: u64,
+    /// For [`PROGRESS_OCTETS`] of content, or for the peer to take our replies.
+    pub data_ms: u64,
+    /// For all of it.
+    pub session_ms: u64,
+}
+
+/// What a slot works with during one turn.
+pub struct With<'a> {
+    /// What holds for its session.
+    pub terms: &'a Terms<'a>,
+    /// Room for decoded content, shared by all slots.
+    pub scratch: &'a mut [u8],
+    /// Who answers.
+    pub relay: &'a mut Relay,
+    /// The time of this turn.
+    pub now: Now,
+}
+
+/// What a slot needs after it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing until its socket, its answer or its deadline tells.
+    Wait,
+    /// Another turn: there is more it could do now.
+    Again,
+    /// The connection is over; the slot is to be emptied.
+    Over,
+}
+
+/// A connection and its session.
+#[derive(Debug)]
+pub struct Inbound {
+    transport: Transport,
+    /// Who it is.
+    pub client: Client,
+    session: Session,
+    input: Buffer<INPUT_OCTETS>,
+    output: Buffer<OUTPUT_OCTETS>,
+    readable: bool,
+    writable: bool,
+    /// The peer has ended its side; what it sent before still counts.
+    ended: bool,
+    opened_ms: u64,
+    /// The open question was put to the disk and is not answered yet.
+    is_committing: bool,
+    /// Since when the present wait lasts, and for what.
+    since_ms: u64,
+    waiting: Waiting,
+    /// Content octets since it began; a command that is done counts as enough.
+    progress: usize,
+}
+
+impl Inbound {
+    /// A fresh connection, greeted.
+    pub fn open(transport: Transport, client: Client, terms: &Terms<'_>, now_ms: u64) -> Self {
+        let session = Session::new();
+        let mut output = Buffer::new();
+        session.greet(terms, &mut output);
+        let waiting = session.waiting();
+        Self {
+            transport,
+            client,
+            session,
+            input: Buffer::new(),
+            output,
+            readable: true,
+            writable: true,
+            ended: false,
+            is_committing: false,
+            opened_ms: now_ms,
+            since_ms: now_ms,
+            waiting,
+            progress: 0,
+        }
+    }
+
+    /// The connection, for the poll.
+    pub fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+
+    /// The session, for what the log and the trace field need.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The client's address.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.client.remote.address()
+    }
+
+    /// The poll's news.
+    pub fn notice(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
+    /// True while a transaction is open whose content has yet to end: a batch may wait for it.
+    pub fn is_filling(&self) -> bool {
+        self.session.transaction().is_some() && self.session.waiting() != Waiting::Answer
+    }
+
+    /// Works until it must wait, or has had its share.
+    pub fn run(&mut self, slot: usize, with: &mut With<'_>) -> Turn {
+        for _ in 0..STEPS {
+            if let Some(turn) = self.step(slot, with) {
+                self.watch(with.now.mono_ms);
+                return turn;
+            }
+        }
+        self.watch(with.now.mono_ms);
+        Turn::Again
+    }
+
+    /// One step of the session and what it needs; `None`: go on at once.
+    fn step(&mut self, slot: usize, with: &mut With<'_>) -> Option<Turn> {
+        let step = self.session.step(with.terms, self.input.filled(), with.scratch, &mut self.output);
+        self.input.consume(step.consumed);
+        if self.waiting == Waiting::Command && step.consumed > 0 {
+            self.progress = PROGRESS_OCTETS;
+        }
+        match step.next {
+            Next::Input => self.receive(),
+            Next::Output => self.send(),
+            Next::Ask => self.ask(slot, with),
+            Next::Content(octets) => {
+                self.progress += octets;
+                if let Err(reply) = with.relay.content(slot, &with.scratch[..octets]) {
+                    self.session.fail_content(reply);
+                }
+                None
+            }
+            Next::Close => self.send().or(Some(Turn::Over)),
+        }
+    }
+
+    fn ask(&mut self, slot: usize, with: &mut With<'_>) -> Option<Turn> {
+        if self.is_committing {
+            return self.send().or(Some(Turn::Wait));
+        }
+        let question = self.session.question()?;
+        match with.relay.answer(slot, &self.client, &self.session, &question, with.now) {
+            Some(answer) => {
+                self.session.answer(with.terms, answer, &mut self.output);
+                None
+            }
+            None => {
+                self.is_committing = true;
+                self.send().or(Some(Turn::Wait))
+            }
+        }
+    }
+
+    /// Flushes, then reads: replies go out before we wait for more, many in one packet.
+    fn receive(&mut self) -> Option<Turn> {
+        if let Some(turn) = self.send() {
+            return Some(turn);
+        }
+        if self.ended {
+            return Some(Turn::Over);
+        }
+        if !self.readable {
+            return Some(Turn::Wait);
+        }
+        match read_once(&mut self.transport, self.input.room()) {
+            Moved::Octets(n) => self.input.advance(n),
+            Moved::Nothing => self.readable = false,
+            Moved::End => self.ended = true,
+            Moved::Broken => return Some(Turn::Over),
+        }
+        None
+    }
+
+    /// Sends all of the output, or tells why not: the peer is slow, or gone.
+    fn send(&mut self) -> Option<Turn> {
+        while !self.output.is_empty() {
+            if !self.writable {
+                return Some(Turn::Wait);
+            }
+            match write_once(&mut self.transport, self.output.filled()) {
+                Moved::Octets(n) => self.output.consume(n),
+                Moved::Nothing => self.writable = false,
+                Moved::End | Moved::Broken => return Some(Turn::Over),
+            }
+        }
+        None
+    }
+
+    /// The commit's answer.
+    pub fn answer(&mut self, terms: &Terms<'_>, answer: Answer<'_>) {
+        self.is_committing = false;
+        self.session.answer(terms, answer, &mut self.output);
+    }
+
+    /// True while the disk has its message.
+    pub fn is_committing(&self) -> bool {
+        self.is_committing
+    }
+
+    /// True once the session is over and only its last words are to go.
+    pub fn is_closing(&self) -> bool {
+        self.session.waiting() == Waiting::Closing
+    }
+
+    /// Ends the session from our side; what is in the output still goes out.
+    pub fn shut(&mut self, reply: &Reply) {
+        self.session.shut(reply, &mut self.output);
+    }
+
+    /// Sees whether the present wait is a new one, for the deadline: a command that is done, or a
+    /// good piece of content, starts a new one; a single octet does not.
+    fn watch(&mut self, now_ms: u64) {
+        let waiting = self.session.waiting();
+        if waiting != self.waiting || self.progress >= PROGRESS_OCTETS {
+            self.waiting = waiting;
+            self.progress = 0;
+            self.since_ms = now_ms;
+        }
+    }
+
+    /// When the present wait ends the session; `None` while the wait is for us.
+    pub fn deadline_ms(&self, timeouts: &Timeouts) -> Option<u64> {
+        let wait_ms = match self.waiting {
+            Waiting::Command => timeouts.command_ms,
+            Waiting::Content => timeouts.data_ms,
+            Waiting::Closing => CLOSING_MS,
+            Waiting::Answer => return None,
+        };
+        Some((self.since_ms + wait_ms).min(self.opened_ms + timeouts.session_ms))
+    }
+}

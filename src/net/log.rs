@@ -1,0 +1,281 @@
+//! Where log lines go: a fixed ring in front of a descriptor that is never waited for.
+//!
+//! A terminal that is stopped, a pipe that nobody reads or a full disk must not stop mail. Lines
+//! wait in the ring until the descriptor takes them; lines that find it full are lost and counted,
+//! and the count is the next line.
+
+use std::fs::{File, OpenOptions, rename};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use heapless::{Deque, Vec};
+use log::LevelFilter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use simplelog::{ConfigBuilder, WriteLogger};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::{self, LogLevel, LogTarget};
+
+/// Octets that wait for the descriptor at most.
+const RING_OCTETS: usize = 16 * 1024;
+/// Octets of one line; a longer one is cut.
+const LINE_OCTETS: usize = 2048;
+/// Octets that a descriptor which is ready takes without blocking (PIPE_BUF of Linux).
+const PIECE_OCTETS: usize = 4096;
+/// Facility mail, severity info.
+const SYSLOG_PRIORITY: &[u8] = b"<22>pillarbox: ";
+
+/// Starts logging as the configuration says. To be called once.
+pub fn start(config: &config::Log) -> io::Result<()> {
+    let sink = match config.target {
+        LogTarget::Stderr => Sink::Stderr,
+        LogTarget::Syslog => {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect("/dev/log")?;
+            socket.set_nonblocking(true)?;
+            Sink::Syslog(socket)
+        }
+        LogTarget::File => Sink::File(Rotated::open(config.file.clone(), config.max_size)?),
+    };
+    let level = match config.level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    };
+    // A line is the event and nothing else: the queue id comes first.
+    let plain = ConfigBuilder::new()
+        .set_max_level(LevelFilter::Off)
+        .set_time_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .add_filter_allow_str("pillarbox")
+        .build();
+    WriteLogger::init(level, plain, Lines::new(sink)).map_err(io::Error::other)
+}
+
+/// Lets what waits in the ring go on; the loop calls it each turn.
+pub fn flush() {
+    log::logger().flush();
+}
+
+/// What takes the lines.
+enum Sink {
+    Stderr,
+    Syslog(UnixDatagram),
+    File(Rotated),
+}
+
+impl Sink {
+    /// What stands before each line.
+    fn prefix(&self, line: &mut Vec<u8, LINE_OCTETS>) {
+        match self {
+            Self::Stderr => {}
+            Self::Syslog(_) => line.extend_from_slice(SYSLOG_PRIORITY).unwrap_or_default(),
+            // journald and syslog stamp lines themselves; a file has nobody else to do it.
+            Self::File(_) => {
+                let whole =
+                    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                let _ = whole.format_into(&mut Extend(line), &Rfc3339);
+                let _ = line.push(b' ');
+            }
+        }
+    }
+
+    /// Takes a piece without waiting: how much of it.
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stderr => {
+                let stderr = io::stderr();
+                if is_ready(stderr.as_fd()) { stderr.lock().write(piece) } else { Ok(0) }
+            }
+            Self::Syslog(socket) => {
+                let end = piece.iter().position(|&b| b == b'\n').map_or(piece.len(), |at| at + 1);
+                socket.send(&piece[..end])
+            }
+            Self::File(file) => file.write(piece),
+        }
+    }
+}
+
+fn is_ready(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+}
+
+/// A log file that becomes `FILE.1` when it is full.
+struct Rotated {
+    path: PathBuf,
+    file: File,
+    octets: u64,
+    max_octets: u64,
+}
+
+impl Rotated {
+    fn open(path: PathBuf, max_octets: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?;
+        let octets = file.metadata()?.len();
+        Ok(Self { path, file, octets, max_octets })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.octets + piece.len() as u64 > self.max_octets && self.octets > 0 {
+            let mut old = self.path.clone().into_os_string();
+            old.push(".1");
+            rename(&self.path, old)?;
+            *self = Self::open(std::mem::take(&mut self.path), self.max_octets)?;
+        }
+        let n = self.file.write(piece)?;
+        self.octets += n as u64;
+        Ok(n)
+    }
+}
+
+/// Appends to a line what fits.
+struct Extend<'a>(&'a mut Vec<u8, LINE_OCTETS>);
+
+impl Write for Extend<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let fits = octets.len().min(self.0.capacity() - self.0.len());
+        let _ = self.0.extend_from_slice(&octets[..fits]);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts lines together and hands them on.
+struct Lines {
+    sink: Sink,
+    line: Vec<u8, LINE_OCTETS>,
+    ring: Box<Deque<u8, RING_OCTETS>>,
+    lost: u32,
+}
+
+impl Lines {
+    fn new(sink: Sink) -> Self {
+        Self { sink, line: Vec::new(), ring: Box::new(Deque::new()), lost: 0 }
+    }
+
+    /// The line is complete: into the ring, or lost.
+    fn end_line(&mut self) {
+        if self.line.is_full() {
+            self.line.pop();
+        }
+        let _ = self.line.push(b'\n');
+        if self.line.len() <= self.ring.capacity() - self.ring.len() {
+            self.ring.extend(self.line.iter().copied());
+        } else {
+            self.lost += 1;
+        }
+        self.line.clear();
+        self.drain();
+        if self.lost > 0 && self.ring.is_empty() {
+            let lost = std::mem::take(&mut self.lost);
+            self.sink.prefix(&mut self.line);
+            let _ =
+                write!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time\n");
+            self.ring.extend(self.line.iter().copied());
+            self.line.clear();
+            self.drain();
+        }
+    }
+
+    /// Gives the sink what it takes now.
+    fn drain(&mut self) {
+        while !self.ring.is_empty() {
+            let (front, _) = self.ring.as_slices();
+            let piece = &front[..front.len().min(PIECE_OCTETS)];
+            match self.sink.write(piece) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => (0..n).for_each(|_| drop(self.ring.pop_front())),
+            }
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        for piece in octets.split_inclusive(|&b| b == b'\n') {
+            if self.line.is_empty() && piece != b"\n" {
+                self.sink.prefix(&mut self.line);
+            }
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let _ = Extend(&mut self.line).write(text);
+            if piece.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drain();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(test: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("pillarbox-log-{}-{test}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn lines_of_a_file_are_stamped_and_it_is_rotated_once() {
+        let path = file("rotated");
+        let mut lines = Lines::new(Sink::File(Rotated::open(path.clone(), 200).unwrap()));
+        for n in 0..9 {
+            writeln!(lines, "id-{n} accepted from=<a@b>").unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let old = std::fs::read_to_string(path.with_extension("1")).or_else(|_| {
+            let mut name = path.clone().into_os_string();
+            name.push(".1");
+            std::fs::read_to_string(name)
+        });
+        let old = old.unwrap();
+        assert!(text.len() <= 200 && old.len() <= 200);
+        let last = text.lines().last().unwrap();
+        assert!(last.ends_with("Z id-8 accepted from=<a@b>") && last.starts_with("20"), "{last}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_costs_lines_not_time() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut lines = Lines::new(Sink::Syslog(ours));
+        for n in 0..5_000 {
+            writeln!(lines, "{n} {}", "x".repeat(500)).unwrap();
+        }
+        assert!(lines.lost > 0);
+        let mut room = [0; 4096];
+        let first = theirs.recv(&mut room).unwrap();
+        assert!(room[..first].starts_with(b"<22>pillarbox: 0 x"));
+        theirs.set_nonblocking(true).unwrap();
+        let mut told = false;
+        for _ in 0..5_000 {
+            while let Ok(n) = theirs.recv(&mut room) {
+                told |= String::from_utf8_lossy(&room[..n]).contains("log lines were lost");
+            }
+            writeln!(lines, "more").unwrap();
+            if told {
+                return;
+            }
+        }
+        panic!("nobody was told of the lost lines");
+    }
+}

@@ -1,0 +1,610 @@
+//! An outbound slot: one connection to a destination, and the group of recipients it carries.
+//!
+//! A slot looks its host up, tries the addresses one after the other and the route's hosts in
+//! order, speaks SMTP by [`client::Session`](crate::smtp::client::Session), and when a message is
+//! done takes the next one that waits for the same destination.
+
+use std::net::SocketAddr;
+
+use heapless::String;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::names::{Addresses, Names, Question, literal};
+use super::transport::{Moved, Transport, read_once, write_once};
+use crate::config::Host;
+use crate::limits::{ADDRESSES, CONNECT_TIMEOUT_S, HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
+use crate::relay::Relay;
+use crate::relay::attempt::Attempt;
+use crate::relay::delivery::{Fate, Hop};
+use crate::relay::destination::Key;
+use crate::relay::intake::text;
+use crate::relay::recipients::Recipients;
+use crate::relay::round::Group;
+use crate::smtp::buffer::Buffer;
+use crate::smtp::client::{Next, Outcome, Output, Protocol, Scope, Session, Terms, Verdict, Waiting};
+use crate::smtp::reply::Reply;
+use crate::spool::Damage;
+use crate::sys::Now;
+
+/// Steps a slot may take in one turn before the others have theirs.
+const STEPS: usize = 64;
+
+/// What a slot works with during one turn.
+pub struct With<'a> {
+    /// Our name for EHLO.
+    pub terms: &'a Terms<'a>,
+    /// Room for content, shared by all slots.
+    pub scratch: &'a mut [u8],
+    /// Where groups come from and outcomes go.
+    pub relay: &'a mut Relay,
+    /// The helper that looks up names.
+    pub names: &'a mut Names,
+    /// The poll.
+    pub registry: &'a Registry,
+    /// The time of this turn.
+    pub now: Now,
+}
+
+/// Recipients on their way over a connection.
+#[derive(Debug)]
+struct Work {
+    attempt: Attempt,
+    /// Those of the transaction under way, in the order in which they were named.
+    named: Recipients,
+    /// Those who have no outcome yet, named or not.
+    undecided: Recipients,
+    /// The connection was kept from an earlier message: if it turns out to be dead, it was not
+    /// this message's fault, and a fresh one is tried at once.
+    reused: bool,
+}
+
+/// How far a connection is.
+#[derive(Debug)]
+enum State {
+    /// The helper looks the host up.
+    Resolving,
+    /// The address at this place of the list is being tried.
+    Connecting { transport: Transport, place: usize },
+    /// Connected.
+    Talking { transport: Transport, session: Session },
+}
+
+/// What a slot needs after it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing until its socket, its helper or its deadline tells.
+    Wait,
+    /// Another turn.
+    Again,
+    /// The slot is free.
+    Over,
+}
+
+/// A slot in use.
+#[derive(Debug)]
+pub struct Outbound {
+    token: Token,
+    ticket: u32,
+    key: Key,
+    /// Which of the route's hosts.
+    host: usize,
+    name: String<HOST_OCTETS>,
+    port: u16,
+    addresses: Addresses,
+    address: Option<SocketAddr>,
+    state: State,
+    work: Option<Work>,
+    input: Buffer<REPLY_INPUT_OCTETS>,
+    output: Output,
+    readable: bool,
+    writable: bool,
+    since_ms: u64,
+}
+
+impl Outbound {
+    /// Starts on a group: the first host of its route.
+    pub fn open(group: Group, token: Token, ticket: u32, with: &mut With<'_>) -> Option<Self> {
+        let work = take_on(group, false, with)?;
+        let mut slot = Self {
+            token,
+            ticket,
+            key: group.key,
+            host: 0,
+            name: String::new(),
+            port: 0,
+            addresses: Addresses::new(),
+            address: None,
+            state: State::Resolving,
+            work: Some(work),
+            input: Buffer::new(),
+            output: Output::new(),
+            readable: false,
+            writable: false,
+            since_ms: with.now.mono_ms,
+        };
+        slot.look_up(with).then_some(slot)
+    }
+
+    /// Where its connection leads.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// True if the connection is kept open with nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.work.is_none()
+    }
+
+    /// True if it waits for the answer to this question.
+    pub fn is_resolving(&self, ticket: u32) -> bool {
+        matches!(self.state, State::Resolving) && self.ticket == ticket
+    }
+
+    /// The poll's news.
+    pub fn notice(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
+    /// Takes the next group onto the idle connection; false if it had to be given back.
+    pub fn reuse(&mut self, group: Group, with: &mut With<'_>) -> bool {
+        assert!(self.is_idle() && group.key == self.key);
+        self.work = take_on(group, true, with);
+        self.since_ms = with.now.mono_ms;
+        self.work.is_some()
+    }
+
+    /// Works until it must wait, or has had its share.
+    pub fn run(&mut self, with: &mut With<'_>) -> Turn {
+        for _ in 0..STEPS {
+            let turn = match &self.state {
+                State::Resolving => return Turn::Wait,
+                State::Connecting { .. } => self.connected(with),
+                State::Talking { .. } => self.talk(with),
+            };
+            if let Some(turn) = turn {
+                return turn;
+            }
+        }
+        Turn::Again
+    }
+
+    /// Asks for the addresses of the present host, or takes them from its name. False: nobody is
+    /// left to deliver to; every recipient has had its outcome.
+    fn look_up(&mut self, with: &mut With<'_>) -> bool {
+        self.state = State::Resolving;
+        self.since_ms = with.now.mono_ms;
+        self.address = None;
+        self.addresses.clear();
+        let host = with.relay.host(self.key, self.host);
+        let Some(Host::Tcp { name, port }) = host else {
+            return self.give_up(&Reply::new(451, (3, 5), "the route has no host that can be dialled"), with);
+        };
+        (self.name, self.port) = (text(name), *port);
+        if let Some(address) = literal(&self.name) {
+            let _ = self.addresses.push(SocketAddr::new(address, self.port));
+            return self.dial(0, with);
+        }
+        let question = Question { ticket: self.ticket, host: self.name.clone(), port: self.port };
+        with.names.ask(question)
+            || self.give_up(&Reply::new(451, (3, 2), "too many names are being looked up"), with)
+    }
+
+    /// The helper's answer. False: as for [`Outbound::look_up`].
+    pub fn resolved(&mut self, addresses: Result<Addresses, String<80>>, with: &mut With<'_>) -> bool {
+        match addresses {
+            Ok(addresses) => {
+                self.addresses = addresses;
+                self.dial(0, with)
+            }
+            Err(why) => {
+                let reply = Reply::new(451, (4, 3), format_args!("{}: {why}", self.name));
+                self.next_host(&reply, with)
+            }
+        }
+    }
+
+    /// Tries the addresses from `place` on. False: as for [`Outbound::look_up`].
+    fn dial(&mut self, place: usize, with: &mut With<'_>) -> bool {
+        let mut reply = Reply::new(451, (4, 1), format_args!("{}: no address to try", self.name));
+        for place in place..self.addresses.len().min(ADDRESSES) {
+            let address = self.addresses[place];
+            self.address = Some(address);
+            self.since_ms = with.now.mono_ms;
+            (self.readable, self.writable) = (false, false);
+            match TcpStream::connect(address) {
+                Ok(stream) => {
+                    let mut transport = Transport::Tcp(stream);
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    if let Err(e) = with.registry.register(&mut transport, self.token, interest) {
+                        reply = Reply::new(451, (3, 0), format_args!("{address}: {e}"));
+                        continue;
+                    }
+                    self.state = State::Connecting { transport, place };
+                    return true;
+                }
+                Err(e) => reply = Reply::new(451, (4, 1), format_args!("{address}: {e}")),
+            }
+        }
+        self.next_host(&reply, with)
+    }
+
+    /// Sees whether the connection stands; `None`: go on at once.
+    fn connected(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let State::Connecting { transport, place } = &self.state else { return None };
+        let place = *place;
+        let error = match transport.take_error() {
+            Ok(None) if !self.writable => return Some(Turn::Wait),
+            Ok(None) if transport.is_connected() => None,
+            Ok(None) => return Some(Turn::Wait),
+            Ok(Some(e)) | Err(e) => Some(e),
+        };
+        if let Some(e) = error {
+            return self.dial_next(place, &e, with);
+        }
+        if let State::Connecting { transport, .. } = std::mem::replace(&mut self.state, State::Resolving) {
+            transport.send_at_once();
+            self.state = State::Talking { transport, session: Session::new(Protocol::Smtp) };
+            self.input.clear();
+            self.output.clear();
+            self.since_ms = with.now.mono_ms;
+            self.readable = true;
+        }
+        None
+    }
+
+    fn dial_next(&mut self, place: usize, why: &dyn std::fmt::Display, with: &mut With<'_>) -> Option<Turn> {
+        let more = if place + 1 < self.addresses.len() {
+            self.dial(place + 1, with)
+        } else {
+            let reply = Reply::new(451, (4, 1), format_args!("{}: {why}", self.host_text()));
+            self.next_host(&reply, with)
+        };
+        if more { None } else { Some(Turn::Over) }
+    }
+
+    /// Goes on to the route's next host, or gives up with what the last one said.
+    fn next_host(&mut self, reply: &Reply, with: &mut With<'_>) -> bool {
+        if with.relay.host(self.key, self.host + 1).is_none() {
+            return self.give_up(reply, with);
+        }
+        with.relay.log_host_failed(&self.host_text(), reply);
+        self.host += 1;
+        self.look_up(with)
+    }
+
+    /// The destination is not to be had now: everybody is deferred and it is left alone for a
+    /// while. Always false.
+    fn give_up(&mut self, reply: &Reply, with: &mut With<'_>) -> bool {
+        let host = self.host_text();
+        with.relay.destination_failed(self.key, &host, reply, with.now);
+        self.decide(&Recipients::all(), Fate::Deferred, reply, with);
+        self.finish_work(with);
+        false
+    }
+
+    /// Speaks; `None`: go on at once.
+    fn talk(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let State::Talking { session, .. } = &mut self.state else { return None };
+        let before = session.waiting();
+        let step = session.step(with.terms, self.input.filled(), &mut self.output);
+        self.input.consume(step.consumed);
+        if session.waiting() != before || step.consumed > 0 {
+            self.since_ms = with.now.mono_ms;
+        }
+        match step.next {
+            Next::Input => self.exchange(true, with),
+            Next::Output => self.exchange(false, with),
+            Next::Ready => self.ready(with),
+            Next::Recipient(nth) => self.name_recipient(nth, with),
+            Next::Content => self.content(with),
+            Next::Outcome(outcome) => self.hear(&outcome, with),
+            Next::Closed => {
+                // The last words are a courtesy: if they don't go at once, they don't go.
+                let _ = self.send();
+                Some(self.close(with))
+            }
+        }
+    }
+
+    /// Flushes; then, if `reading` or if that is all that can be done, reads.
+    fn exchange(&mut self, reading: bool, with: &mut With<'_>) -> Option<Turn> {
+        let sent = match self.send() {
+            Ok(sent) => sent,
+            Err(()) => return self.lost("connection broken", with),
+        };
+        if sent && !reading {
+            return None;
+        }
+        if !self.readable {
+            return Some(Turn::Wait);
+        }
+        let State::Talking { transport, .. } = &mut self.state else { return None };
+        match read_once(transport, self.input.room()) {
+            Moved::Octets(n) => self.input.advance(n),
+            Moved::Nothing => self.readable = false,
+            Moved::End => return self.lost("connection closed by the server", with),
+            Moved::Broken => return self.lost("connection broken", with),
+        }
+        None
+    }
+
+    /// Sends what is in the output: true if all of it went.
+    fn send(&mut self) -> Result<bool, ()> {
+        let State::Talking { transport, .. } = &mut self.state else { return Err(()) };
+        while !self.output.is_empty() {
+            if !self.writable {
+                return Ok(false);
+            }
+            match write_once(transport, self.output.filled()) {
+                Moved::Octets(n) => self.output.consume(n),
+                Moved::Nothing => self.writable = false,
+                Moved::End | Moved::Broken => return Err(()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The server waits for a transaction: the rest of this group, the next group, or none.
+    fn ready(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        if self.work.as_ref().is_some_and(|w| w.undecided.is_empty()) {
+            with.relay.destination_answered(self.key, &self.host_text());
+            self.finish_work(with);
+            if let Some(group) = with.relay.next_for(self.key, with.now) {
+                self.work = take_on(group, true, with);
+            }
+        }
+        let State::Talking { session, .. } = &mut self.state else { return None };
+        let Some(work) = &mut self.work else {
+            // Whatever the server says now ends the connection; it is read so that its end is seen.
+            return self.exchange(true, with);
+        };
+        work.attempt.rewind();
+        match session.begin(&work.attempt.transaction(work.undecided.len()), &mut self.output) {
+            Ok(most) => {
+                work.named = work.undecided.first(most);
+                None
+            }
+            Err(outcome) => self.hear(&outcome, with),
+        }
+    }
+
+    fn name_recipient(&mut self, nth: u16, with: &mut With<'_>) -> Option<Turn> {
+        let State::Talking { session, .. } = &mut self.state else { return None };
+        let work = self.work.as_mut()?;
+        let who = work.named.nth(nth)?;
+        let output = &mut self.output;
+        match with.relay.name(&mut work.attempt, who, |recipient| session.recipient(recipient, output)) {
+            Ok(()) => None,
+            Err(damage) => self.damaged(damage, with),
+        }
+    }
+
+    /// Sends a piece of content: as much as is sure to have room with a dot more at each line.
+    fn content(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let State::Talking { session, .. } = &mut self.state else { return None };
+        let Some(work) = &mut self.work else { return None };
+        let room = (self.output.free() / 2).min(with.scratch.len());
+        match with.relay.read(&mut work.attempt, &mut with.scratch[..room]) {
+            Ok(0) => session.content_end(),
+            Ok(n) => {
+                let taken = session.content(&with.scratch[..n], &mut self.output);
+                assert_eq!(taken, n, "half of the room is enough for stuffed content");
+                self.since_ms = with.now.mono_ms;
+            }
+            Err(damage) => return self.damaged(damage, with),
+        }
+        None
+    }
+
+    /// What the spool holds is not what was put there: the connection is cut before the last dot.
+    fn damaged(&mut self, damage: Damage, with: &mut With<'_>) -> Option<Turn> {
+        if let Some(work) = &self.work {
+            with.relay.damaged(&work.attempt.group, damage);
+        }
+        self.decide(
+            &Recipients::all(),
+            Fate::Deferred,
+            &Reply::new(451, (3, 0), "the message is damaged in the spool"),
+            with,
+        );
+        if let State::Talking { session, .. } = &mut self.state {
+            session.abandon();
+        }
+        self.output.clear();
+        Some(self.close(with))
+    }
+
+    /// Passes an outcome on; `None`: go on at once.
+    fn hear(&mut self, outcome: &Outcome, with: &mut With<'_>) -> Option<Turn> {
+        let reply = &outcome.reply;
+        let fate = match outcome.verdict {
+            Verdict::Delivered => Fate::Delivered,
+            Verdict::Deferred => Fate::Deferred,
+            Verdict::Failed => Fate::Failed,
+        };
+        match outcome.scope {
+            Scope::Recipient(nth) => {
+                if let Some(who) = self.work.as_ref().and_then(|w| w.named.nth(nth)) {
+                    let mut one = Recipients::none();
+                    one.add(who);
+                    self.decide(&one, fate, reply, with);
+                }
+                None
+            }
+            Scope::Group => {
+                self.decide(&Recipients::all(), fate, reply, with);
+                None
+            }
+            Scope::Destination => {
+                self.drop_connection(with);
+                self.retry_or_next_host(reply, with)
+            }
+        }
+    }
+
+    /// The connection went away under us.
+    fn lost(&mut self, cause: &str, with: &mut With<'_>) -> Option<Turn> {
+        let State::Talking { session, .. } = &mut self.state else { return Some(Turn::Over) };
+        let unheard = session.waiting() == Waiting::Mail;
+        let outcome = session.lost(cause);
+        self.drop_connection(with);
+        let Some(outcome) = outcome else {
+            // Nobody waited, unless the kept connection ended just as the next message came.
+            return match &self.work {
+                Some(work) if !work.undecided.is_empty() => {
+                    self.retry_or_next_host(&Reply::new(451, (4, 2), "connection lost"), with)
+                }
+                _ => {
+                    self.finish_work(with);
+                    Some(Turn::Over)
+                }
+            };
+        };
+        let reply = &outcome.reply;
+        if outcome.scope == Scope::Destination || (unheard && self.work.as_ref().is_some_and(|w| w.reused)) {
+            return self.retry_or_next_host(reply, with);
+        }
+        self.decide(&Recipients::all(), Fate::Deferred, reply, with);
+        self.finish_work(with);
+        Some(Turn::Over)
+    }
+
+    /// After a destination failed as a whole: a kept connection is made anew before that counts.
+    fn retry_or_next_host(&mut self, reply: &Reply, with: &mut With<'_>) -> Option<Turn> {
+        let stale = self.work.as_mut().is_some_and(|w| std::mem::take(&mut w.reused));
+        let goes_on = match &self.work {
+            None => false,
+            Some(_) if stale => {
+                self.host = 0;
+                self.look_up(with)
+            }
+            Some(_) => self.next_host(reply, with),
+        };
+        if goes_on { None } else { Some(Turn::Over) }
+    }
+
+    /// Gives recipients of this work that have no outcome yet one.
+    fn decide(&mut self, who: &Recipients, fate: Fate, reply: &Reply, with: &mut With<'_>) {
+        let host = self.host_text();
+        let Some(work) = &mut self.work else { return };
+        let hop = Hop { via: with.relay.via_name(self.key), host: &host, tls: "none" };
+        for who in who.iter().filter(|&w| work.undecided.has(w)) {
+            with.relay.outcome(work.attempt.group.round, who, fate, reply, &hop, with.now);
+        }
+        work.undecided.remove(who);
+    }
+
+    fn finish_work(&mut self, with: &mut With<'_>) {
+        if let Some(work) = self.work.take() {
+            assert!(work.undecided.is_empty(), "every recipient has an outcome");
+            with.relay.group_ended(&work.attempt.group, with.now);
+        }
+        self.since_ms = with.now.mono_ms;
+    }
+
+    /// The session is over.
+    fn close(&mut self, with: &mut With<'_>) -> Turn {
+        self.drop_connection(with);
+        self.decide(
+            &Recipients::all(),
+            Fate::Deferred,
+            &Reply::new(451, (4, 2), "the server closed the connection"),
+            with,
+        );
+        self.finish_work(with);
+        Turn::Over
+    }
+
+    fn drop_connection(&mut self, with: &mut With<'_>) {
+        let state = std::mem::replace(&mut self.state, State::Resolving);
+        if let State::Talking { mut transport, .. } | State::Connecting { mut transport, .. } = state {
+            // Closing takes it out of the poll all the same.
+            let _ = with.registry.deregister(&mut transport);
+        }
+        self.input.clear();
+        self.output.clear();
+    }
+
+    /// When the present wait has lasted too long.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let wait_s = match &self.state {
+            // The helper always answers, in its own time.
+            State::Resolving => return None,
+            State::Connecting { .. } => CONNECT_TIMEOUT_S,
+            State::Talking { session, .. } => match session.waiting() {
+                Waiting::Idle if self.work.is_none() => IDLE_CONNECTION_S,
+                waiting => waiting.timeout_s()?,
+            },
+        };
+        Some(self.since_ms + u64::from(wait_s) * 1000)
+    }
+
+    /// The deadline has come.
+    pub fn time_out(&mut self, with: &mut With<'_>) -> Turn {
+        let turn = match &mut self.state {
+            State::Resolving => None,
+            State::Connecting { place, .. } => {
+                let place = *place;
+                self.dial_next(place, &"connection timed out", with)
+            }
+            State::Talking { session, .. } => {
+                if session.waiting() == Waiting::Idle && self.work.is_none() {
+                    session.quit();
+                    self.since_ms = with.now.mono_ms;
+                    None
+                } else {
+                    self.lost("timed out", with)
+                }
+            }
+        };
+        turn.unwrap_or(Turn::Again)
+    }
+
+    /// Ends an idle connection because its slot is needed, or because the relay stops.
+    pub fn dismiss(&mut self, with: &mut With<'_>) {
+        if let State::Talking { session, .. } = &mut self.state {
+            session.quit();
+            let _ = session.step(with.terms, &[], &mut self.output);
+            // A courtesy: if it doesn't go at once, it doesn't go.
+            let _ = self.send();
+        }
+        self.drop_connection(with);
+    }
+
+    /// The relay stops: what is under way is deferred, for the next start to take up.
+    pub fn stop(&mut self, with: &mut With<'_>) {
+        self.decide(
+            &Recipients::all(),
+            Fate::Deferred,
+            &Reply::new(451, (3, 2), "the relay is stopping"),
+            with,
+        );
+        self.finish_work(with);
+        self.drop_connection(with);
+    }
+
+    /// Host, address and port for the log.
+    fn host_text(&self) -> String<200> {
+        match self.address {
+            Some(address) if literal(&self.name).is_none() => {
+                text(format_args!("{}[{}]:{}", self.name, address.ip(), self.port))
+            }
+            Some(address) => text(format_args!("{address}")),
+            None => text(format_args!("{}:{}", self.name, self.port)),
+        }
+    }
+}
+
+/// Opens the message of a group; `None` if it is damaged, which the relay was told.
+fn take_on(group: Group, reused: bool, with: &mut With<'_>) -> Option<Work> {
+    match with.relay.attempt(&group) {
+        Ok(attempt) => Some(Work { attempt, named: Recipients::none(), undecided: group.who, reused }),
+        Err(damage) => {
+            with.relay.damaged(&group, damage);
+            with.relay.group_ended(&group, with.now);
+            None
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One attempt: what has to be read of a message to send it to one group of its recipients.
+
+use std::ops::ControlFlow;
+
+use heapless::String;
+
+use super::Relay;
+use super::round::Group;
+use crate::limits::{ENVID_OCTETS, PATH_OCTETS};
+use crate::smtp::client::{Recipient, Transaction};
+use crate::smtp::command::{Body, Ret};
+use crate::spool::{ContentSum, Cursor, Damage, Head, Line, Place};
+
+/// A message on its way to a group, as far as it was read.
+#[derive(Debug)]
+pub struct Attempt {
+    /// To whom.
+    pub group: Group,
+    place: Place,
+    head: Head,
+    envelope: Sender,
+    /// Content octets read, and their sum.
+    offset: u64,
+    sum: ContentSum,
+    /// Behind the recipient that was read last.
+    cursor: Cursor,
+}
+
+/// The part of an envelope that stands before its recipients.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// The reverse-path.
+    pub reverse_path: String<PATH_OCTETS>,
+    /// ENVID as it came.
+    pub envid: String<ENVID_OCTETS>,
+    /// BODY.
+    pub body: Body,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// RET.
+    pub ret: Option<Ret>,
+}
+
+impl Sender {
+    /// Takes what this line says; false for a recipient's.
+    pub fn take(&mut self, line: &Line<'_>) -> bool {
+        match line {
+            Line::From(path) => self.reverse_path = String::try_from(*path).unwrap_or_default(),
+            Line::Envid(envid) => self.envid = String::try_from(*envid).unwrap_or_default(),
+            Line::Body(body) => self.body = *body,
+            Line::SmtpUtf8 => self.smtputf8 = true,
+            Line::Ret(ret) => self.ret = Some(*ret),
+            Line::Client(_) | Line::Helo(_) | Line::Protocol(_) | Line::User(_) => {}
+            Line::To { .. } => return false,
+        }
+        true
+    }
+}
+
+impl Attempt {
+    /// When the message came.
+    pub fn arrived_unix_s(&self) -> u64 {
+        self.head.arrived_unix_s
+    }
+
+    /// What MAIL says, for that many recipients.
+    pub fn transaction(&self, recipients: u16) -> Transaction<'_> {
+        Transaction {
+            reverse_path: &self.envelope.reverse_path,
+            octets: self.head.content_octets,
+            body: self.envelope.body,
+            smtputf8: self.envelope.smtputf8,
+            ret: self.envelope.ret,
+            envid: &self.envelope.envid,
+            recipients,
+        }
+    }
+
+    /// The reverse-path.
+    pub fn reverse_path(&self) -> &str {
+        &self.envelope.reverse_path
+    }
+
+    /// Starts over: the next read gives the content from its start, and any recipient can be named.
+    pub fn rewind(&mut self) {
+        self.offset = 0;
+        self.sum = ContentSum::new(&self.head);
+        self.cursor = Cursor::default();
+    }
+}
+
+impl Relay {
+    /// Opens the message of a group. Its envelope is whole.
+    pub fn attempt(&mut self, group: &Group) -> Result<Attempt, Damage> {
+        let place = self.rounds.at(group.round).place;
+        let mut envelope = Sender::default();
+        let head = self.store.reader().read_envelope(place, Cursor::default(), &mut |line, _| {
+            if envelope.take(&line) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let sum = ContentSum::new(&head);
+        Ok(Attempt { group: *group, place, head, envelope, offset: 0, sum, cursor: Cursor::default() })
+    }
+
+    /// Names recipient `who` of the message; recipients are named in rising order.
+    pub fn name(
+        &mut self,
+        attempt: &mut Attempt,
+        who: u16,
+        mut to: impl FnMut(&Recipient<'_>),
+    ) -> Result<(), Damage> {
+        let mut named = false;
+        let mut behind = attempt.cursor;
+        self.store.reader().read_envelope(attempt.place, attempt.cursor, &mut |line, cursor| {
+            behind = cursor;
+            match line {
+                Line::To { number, path, notify, orcpt, .. } if number == who => {
+                    to(&Recipient { forward_path: path, notify, orcpt });
+                    named = true;
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        })?;
+        attempt.cursor = behind;
+        if named { Ok(()) } else { Err(Damage::Envelope) }
+    }
+
+    /// Reads the next piece of content; 0 at its end, and only if all of it was right: nothing may be
+    /// called complete on the word of a broken disk.
+    pub fn read(&mut self, attempt: &mut Attempt, room: &mut [u8]) -> Result<usize, Damage> {
+        let n = self.store.reader().read_content(attempt.place, &attempt.head, attempt.offset, room)?;
+        if n == 0 {
+            return if attempt.sum.is_right() { Ok(0) } else { Err(Damage::Content) };
+        }
+        attempt.offset += n as u64;
+        attempt.sum.add(&room[..n]);
+        Ok(n)
+    }
+}

@@ -1,0 +1,535 @@
+//! Sending messages on: which group goes next, what became of each recipient, and the end of a
+//! round.
+
+use std::ops::ControlFlow;
+
+use heapless::String;
+use log::{error, info, warn};
+
+use super::Relay;
+use super::attempt::Sender;
+use super::destination::{Key, next_try_ms};
+use super::intake::text;
+use super::queue::Index;
+use super::quoted::Quoted;
+use super::recipients::Recipients;
+use super::round::{Afterwards, Group, Phase, RoundIndex, Via};
+use super::route;
+use crate::config;
+use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
+use crate::smtp::reply::Reply;
+use crate::spool::{Cursor, Damage, Line, Place, RealDisk, RecipientState, Store};
+use crate::sys::Now;
+
+/// A message whose destination has no place in the table yet waits this long, in milliseconds.
+const TABLE_FULL_MS: u64 = 1_000;
+/// A damaged message that can't be set aside is looked at again after this, in milliseconds.
+const DAMAGED_MS: u64 = 600_000;
+
+/// For what the net has room now.
+pub trait Room {
+    /// Another mailbox delivery.
+    fn for_mailbox(&self) -> bool;
+    /// Another connection to that destination, or one that is open and idle.
+    fn for_connection(&self, key: Key) -> bool;
+}
+
+/// Room for one more message on a connection that is open already.
+struct Reused(Key);
+
+impl Room for Reused {
+    fn for_mailbox(&self) -> bool {
+        false
+    }
+
+    fn for_connection(&self, key: Key) -> bool {
+        key == self.0
+    }
+}
+
+/// What became of a recipient in an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The next hop has it.
+    Delivered,
+    /// Not now.
+    Deferred,
+    /// Not ever.
+    Failed,
+}
+
+/// By which way an attempt went, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// The route's `via`.
+    pub via: &'static str,
+    /// Host, address and port, or a mailbox's folder.
+    pub host: &'a str,
+    /// The version of TLS, or "none".
+    pub tls: &'static str,
+}
+
+impl Hop<'_> {
+    /// No way at all.
+    const fn none(via: &'static str) -> Self {
+        Self { via, host: "", tls: "none" }
+    }
+}
+
+/// The recipients of a round that are still to be dealt with, by what is to be done.
+#[derive(Default)]
+struct Sorted {
+    group: Option<Group>,
+    discarded: Recipients,
+    /// No route leads there.
+    stranded: Recipients,
+    /// Those of one destination that is backing off.
+    closed: Recipients,
+    closed_key: Option<Key>,
+}
+
+impl Sorted {
+    fn place(
+        &mut self,
+        config: &config::Config,
+        round: RoundIndex,
+        who: u16,
+        key: Option<Key>,
+        is_closed: impl Fn(Key) -> bool,
+    ) {
+        let Some((key, way)) = key.and_then(|key| Some((key, via(config, key)?))) else {
+            return self.stranded.add(who);
+        };
+        let via = match way {
+            config::Via::Discard => return self.discarded.add(who),
+            config::Via::Reject => return self.stranded.add(who),
+            config::Via::Maildir(_) => Via::Mailbox,
+            config::Via::Smarthost(_) | config::Via::Lmtp(_) | config::Via::Mx(_) => Via::Hosts,
+        };
+        if via == Via::Hosts && is_closed(key) {
+            if *self.closed_key.get_or_insert(key) == key {
+                self.closed.add(who);
+            }
+            return;
+        }
+        match &mut self.group {
+            None => {
+                let mut first = Recipients::none();
+                first.add(who);
+                self.group = Some(Group { round, who: first, key, via });
+            }
+            // A mailbox delivery is for one.
+            Some(group) if group.key == key && via == Via::Hosts => group.who.add(who),
+            Some(_) => {}
+        }
+    }
+}
+
+impl Relay {
+    /// The next group that can go now by what there is `room` for. The caller carries it out and
+    /// tells of it by [`Relay::outcome`] and [`Relay::group_ended`].
+    pub fn next_group(&mut self, room: &impl Room, now: Now) -> Option<Group> {
+        for round in self.rounds.indices() {
+            if let Some(group) = self.startable(round, room, now) {
+                return Some(group);
+            }
+        }
+        self.line_up_due(now);
+        while self.rounds.has_room() {
+            let (config, most) = (&self.config, self.config.limits.deliveries_per_destination);
+            let slot = self.destinations.next_ready(now.mono_ms, |d| match via(config, d.key()) {
+                Some(config::Via::Maildir(_)) => room.for_mailbox(),
+                Some(config::Via::Discard | config::Via::Reject) | None => true,
+                Some(_) => d.active() < most && room.for_connection(d.key()),
+            })?;
+            let at = self.destinations.step_out(&mut self.queue, slot)?;
+            if let Some(group) = self.start_round(at, now).and_then(|round| self.startable(round, room, now))
+            {
+                return Some(group);
+            }
+        }
+        None
+    }
+
+    /// The next message for a destination whose connection has just become free.
+    pub fn next_for(&mut self, key: Key, now: Now) -> Option<Group> {
+        self.line_up_due(now);
+        let slot = self.destinations.find(key)?;
+        if !self.rounds.has_room() || !self.destinations.is_open(slot, now.mono_ms) {
+            return None;
+        }
+        let at = self.destinations.step_out(&mut self.queue, slot)?;
+        let round = self.start_round(at, now)?;
+        self.startable(round, &Reused(key), now)
+    }
+
+    /// Moves what is due into the lines of its destinations.
+    fn line_up_due(&mut self, now: Now) {
+        while let Some(at) = self.queue.due(now.mono_ms) {
+            match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
+                Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
+                None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),
+            }
+        }
+    }
+
+    fn start_round(&mut self, at: Index, now: Now) -> Option<RoundIndex> {
+        self.queue.start(at);
+        let entry = *self.queue.entry(at);
+        let reader = self.store.reader();
+        match reader.head(entry.place).and_then(|head| Ok((head, reader.status(entry.place)?))) {
+            Ok((head, status)) => self.rounds.start(at, entry.id, entry.place, head.recipients, status),
+            Err(damage) => {
+                self.set_aside(at, entry.place, damage, now);
+                None
+            }
+        }
+    }
+
+    /// The round's next group, if it can start now; ends the round if there is nothing left of it.
+    fn startable(&mut self, index: RoundIndex, room: &impl Room, now: Now) -> Option<Group> {
+        if self.rounds.at(index).phase != Phase::Delivering {
+            return None;
+        }
+        if self.rounds.at(index).waiting.is_none() {
+            match self.form(index, now) {
+                Ok(group) => self.rounds.at(index).waiting = group,
+                Err(damage) => {
+                    self.break_off(index, damage, now);
+                    return None;
+                }
+            }
+        }
+        let Some(group) = self.rounds.at(index).waiting else {
+            self.settle(index, now);
+            return None;
+        };
+        let slot = self.destinations.open(group.key, now.mono_ms)?;
+        let can = match group.via {
+            Via::Mailbox => room.for_mailbox(),
+            Via::Hosts => {
+                self.destinations.at(slot).active() < self.config.limits.deliveries_per_destination
+                    && room.for_connection(group.key)
+            }
+        };
+        if !can {
+            return None;
+        }
+        self.destinations.started(slot, now.mono_ms);
+        let round = self.rounds.at(index);
+        round.waiting = None;
+        round.active += 1;
+        Some(group)
+    }
+
+    /// Forms the round's next group: the first recipient that is neither decided nor taken, and
+    /// all that go with it. What needs no delivery is decided here.
+    fn form(&mut self, index: RoundIndex, now: Now) -> Result<Option<Group>, Damage> {
+        loop {
+            let sorted = self.sort(index, now)?;
+            let round = self.rounds.at(index);
+            for taken in [&sorted.discarded, &sorted.stranded, &sorted.closed] {
+                round.taken.join(taken);
+            }
+            if let Some(group) = &sorted.group {
+                round.taken.join(&group.who);
+            }
+            if !sorted.discarded.is_empty() {
+                let reply = Reply::new(250, (0, 0), "discarded");
+                self.decide(index, &sorted.discarded, Fate::Delivered, &reply, &Hop::none("discard"), now);
+            }
+            if !sorted.stranded.is_empty() {
+                let reply = Reply::new(550, (7, 1), "no route leads there");
+                self.decide(index, &sorted.stranded, Fate::Failed, &reply, &Hop::none("reject"), now);
+            }
+            if let Some(key) = sorted.closed_key {
+                self.defer_for(index, &sorted.closed, key, now);
+            }
+            if sorted.group.is_some() || sorted.closed_key.is_none() {
+                return Ok(sorted.group);
+            }
+        }
+    }
+
+    /// Sorts the recipients that are neither decided nor taken by where they go.
+    fn sort(&mut self, index: RoundIndex, now: Now) -> Result<Sorted, Damage> {
+        let Self { store, rounds, destinations, config, .. } = self;
+        let round = rounds.at(index);
+        let mut sorted = Sorted::default();
+        let mut sender = Sender::default();
+        store.reader().read_envelope(round.place, Cursor::default(), &mut |line, _| {
+            let Line::To { number, path, .. } = line else {
+                sender.take(&line);
+                return ControlFlow::Continue(());
+            };
+            if !round.taken.has(number) && round.status.state(number) == RecipientState::Pending {
+                let key = key_of(config, &sender.reverse_path, path);
+                let is_closed = |key| {
+                    destinations
+                        .find(key)
+                        .is_some_and(|d| destinations.at(d).backs_off_until_ms(now.mono_ms).is_some())
+                };
+                sorted.place(config, index, number, key, is_closed);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(sorted)
+    }
+
+    /// Recipients whose destination is backing off wait for it without another try.
+    fn defer_for(&mut self, index: RoundIndex, who: &Recipients, key: Key, now: Now) {
+        let Some(slot) = self.destinations.find(key) else { return };
+        let destination = self.destinations.at(slot);
+        let host = text::<80>(destination.host());
+        let reply = destination
+            .reply()
+            .cloned()
+            .unwrap_or_else(|| Reply::new(451, (4, 1), "the destination is resting"));
+        let hop = Hop { via: via_name(&self.config, key), host: &host, tls: "none" };
+        self.decide(index, who, Fate::Deferred, &reply, &hop, now);
+    }
+
+    fn decide(
+        &mut self,
+        index: RoundIndex,
+        who: &Recipients,
+        fate: Fate,
+        reply: &Reply,
+        hop: &Hop<'_>,
+        now: Now,
+    ) {
+        for who in who.iter() {
+            self.outcome(index, who, fate, reply, hop, now);
+        }
+    }
+
+    /// Notes what became of one recipient. Delivered is written down at once, so that a killed
+    /// relay forgets none of it; failed only when the bounce is safe.
+    pub fn outcome(
+        &mut self,
+        index: RoundIndex,
+        who: u16,
+        fate: Fate,
+        reply: &Reply,
+        hop: &Hop<'_>,
+        now: Now,
+    ) {
+        let round = self.rounds.at(index);
+        let (place, at) = (round.place, round.at);
+        let verb = match fate {
+            Fate::Delivered => {
+                self.counters.delivered += 1;
+                round.status.set(who, RecipientState::Delivered);
+                self.write_down(index, now);
+                "delivered"
+            }
+            Fate::Deferred => {
+                self.counters.deferred += 1;
+                round.status.reply(who, &text::<REPLY_TEXT_OCTETS>(reply));
+                "deferred"
+            }
+            Fate::Failed => {
+                round.failures.add(who, reply);
+                "bounced"
+            }
+        };
+        if fate == Fate::Failed {
+            self.counters.bounced += 1;
+        }
+        let entry = self.queue.entry(at);
+        let (id, age_s) = (entry.id, entry.age_s(now.unix_s));
+        let to = forward_path(&mut self.store, place, who);
+        info!(
+            "{id} {verb} to=<{}> via={} host={} tls={} reply={} age={age_s}s",
+            Quoted::bare(&to),
+            hop.via,
+            Quoted::bare(hop.host),
+            hop.tls,
+            Quoted::new(reply)
+        );
+    }
+
+    /// A delivery is over; every recipient of its group has had its outcome.
+    pub fn group_ended(&mut self, group: &Group, now: Now) {
+        self.destinations.ended(group.key);
+        let round = self.rounds.at(group.round);
+        round.active -= 1;
+        if round.active == 0 && round.waiting.is_none() {
+            // Forming the next group finds out whether there is one.
+            self.settle_if_done(group.round, now);
+        }
+    }
+
+    fn settle_if_done(&mut self, index: RoundIndex, now: Now) {
+        match self.form(index, now) {
+            Ok(Some(group)) => self.rounds.at(index).waiting = Some(group),
+            Ok(None) => self.settle(index, now),
+            Err(damage) => self.break_off(index, damage, now),
+        }
+    }
+
+    /// Every recipient was tried: tells the sender of those that failed, then closes the round.
+    fn settle(&mut self, index: RoundIndex, now: Now) {
+        let round = self.rounds.at(index);
+        if round.active > 0 {
+            return;
+        }
+        if let Some(damage) = round.damage {
+            return self.break_off(index, damage, now);
+        }
+        self.expire(index, now);
+        if self.rounds.at(index).failures.who().is_empty() {
+            self.close_round(index, now);
+        } else {
+            self.start_bounce(index, now);
+        }
+    }
+
+    /// A message that is too old gives up on those who are still pending.
+    fn expire(&mut self, index: RoundIndex, now: Now) {
+        let round = self.rounds.at(index);
+        let entry = self.queue.entry(round.at);
+        if !now.wall_is_sane() || entry.age_s(now.unix_s) < self.config.queue.expire_after.as_secs() {
+            return;
+        }
+        for who in 0..round.recipients {
+            if round.status.state(who) == RecipientState::Pending && !round.failures.who().has(who) {
+                let reply = Reply::new(
+                    554,
+                    (4, 7),
+                    format_args!("delivery took too long; last reply: {}", round.status.reply),
+                );
+                round.failures.add(who, &reply);
+                self.counters.expired += 1;
+                let to = forward_path(&mut self.store, round.place, who);
+                info!("{} expired to=<{}> reply={}", round.id, Quoted::bare(&to), Quoted::new(&reply));
+            }
+        }
+    }
+
+    /// Writes down what the round came to: done, or waiting for its next try.
+    pub(super) fn close_round(&mut self, index: RoundIndex, now: Now) {
+        let round = self.rounds.at(index);
+        let (at, place, id) = (round.at, round.place, round.id);
+        for who in round.failures.who().iter() {
+            round.status.set(who, RecipientState::Failed);
+        }
+        let afterwards = round.afterwards;
+        round.status.removed |= afterwards == Some(Afterwards::Remove);
+        if round.status.is_done(round.recipients) {
+            if let Err(e) = self.store.finish(place, &round.status, now.mono_ms) {
+                warn!("{id} the outcome can't be written down, a restart may deliver again: {e}");
+            }
+            self.rounds.end(index);
+            self.queue.remove(at);
+            return;
+        }
+        round.status.tries = round.status.tries.saturating_add(1);
+        round.status.tried_unix_s = now.unix_s;
+        round.status.held |= afterwards == Some(Afterwards::Hold);
+        let tries = round.status.tries;
+        self.write_down(index, now);
+        self.rounds.end(index);
+        let key = self.first_key(place).unwrap_or(self.queue.entry(at).key);
+        self.queue.update(at, tries, key);
+        if afterwards == Some(Afterwards::Hold) {
+            return self.queue.hold(at);
+        }
+        let due = next_try_ms(tries, &self.config.queue.retry, id.number(), now.mono_ms);
+        self.queue.wait(at, due);
+    }
+
+    /// Writes the round's status into the spool; a failure costs at most a second delivery after a
+    /// restart, so it is told and no more.
+    pub(super) fn write_down(&mut self, index: RoundIndex, now: Now) {
+        let round = self.rounds.at(index);
+        if let Err(e) = self.store.record(round.place, &round.status, now.mono_ms) {
+            warn!("{} the outcome can't be written down, a restart may deliver again: {e}", round.id);
+        }
+    }
+
+    /// Where the first pending recipient of a message goes; `None` if no route leads there, or if
+    /// the message can't be read, which the next try finds out.
+    pub(super) fn first_key(&mut self, place: Place) -> Option<Key> {
+        let Self { store, config, .. } = self;
+        let status = store.reader().status(place).ok()?;
+        let (mut sender, mut key) = (Sender::default(), None);
+        let each = &mut |line: Line<'_>, _: Cursor| match line {
+            Line::To { number, path, .. } if status.state(number) == RecipientState::Pending => {
+                key = key_of(config, &sender.reverse_path, path);
+                ControlFlow::Break(())
+            }
+            other => {
+                sender.take(&other);
+                ControlFlow::Continue(())
+            }
+        };
+        store.reader().read_envelope(place, Cursor::default(), each).ok()?;
+        key
+    }
+
+    /// A message turned out to be damaged while it was being delivered: its round goes no further.
+    /// The recipients of the group that found it get their outcome as always.
+    pub fn damaged(&mut self, group: &Group, damage: Damage) {
+        let round = self.rounds.at(group.round);
+        round.taken = Recipients::all();
+        round.waiting = None;
+        round.damage = Some(damage);
+    }
+
+    pub(super) fn break_off(&mut self, index: RoundIndex, damage: Damage, now: Now) {
+        let (at, place) = (self.rounds.at(index).at, self.rounds.at(index).place);
+        self.rounds.end(index);
+        self.set_aside(at, place, damage, now);
+    }
+
+    fn set_aside(&mut self, at: Index, place: Place, damage: Damage, now: Now) {
+        let id = self.queue.entry(at).id;
+        match self.store.set_aside(place, damage, now.mono_ms) {
+            Ok(()) => {
+                error!("{id} set aside in corrupt/, not sent: {damage}");
+                self.queue.remove(at);
+            }
+            Err(e) => {
+                error!("{id} is damaged ({damage}) and can't be set aside: {e}");
+                self.queue.wait(at, now.mono_ms + DAMAGED_MS);
+            }
+        }
+    }
+}
+
+/// A recipient's forward-path, for the log; empty if it can't be read.
+fn forward_path(store: &mut Store<RealDisk>, place: Place, who: u16) -> String<PATH_OCTETS> {
+    let mut found = String::new();
+    let each = &mut |line: Line<'_>, _: Cursor| match line {
+        Line::To { number, path, .. } if number == who => {
+            found = String::try_from(path).unwrap_or_default();
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+    // Without the name the log line still has the id and the reply.
+    let _ = store.reader().read_envelope(place, Cursor::default(), each);
+    found
+}
+
+/// Where a recipient goes by the routes; `None` if none leads there.
+pub(super) fn key_of(config: &config::Config, from: &str, to: &str) -> Option<Key> {
+    route::find(config, from, to).map(|route| Key { route, domain: 0 })
+}
+
+fn via(config: &config::Config, key: Key) -> Option<&config::Via> {
+    config.route.get(usize::from(key.route)).map(|r| &r.via)
+}
+
+/// The `via` of a route as it is written in the configuration.
+pub fn via_name(config: &config::Config, key: Key) -> &'static str {
+    match via(config, key) {
+        Some(config::Via::Maildir(_)) => "maildir",
+        Some(config::Via::Lmtp(_)) => "lmtp",
+        Some(config::Via::Smarthost(_)) => "smarthost",
+        Some(config::Via::Mx(_)) => "mx",
+        Some(config::Via::Discard) => "discard",
+        Some(config::Via::Reject) | None => "reject",
+    }
+}

@@ -1,0 +1,273 @@
+//! Taking messages in: the answers to what a session asks, and what is told once a batch is
+//! durable.
+
+use heapless::String;
+use log::info;
+
+use super::Relay;
+use super::access::{self, Verdict};
+use super::client::{Client, Remote};
+use super::destination::Key;
+use super::mailbox;
+use super::quoted::Quoted;
+use crate::config::{Config, Via};
+use crate::limits::{PATH_OCTETS, RECEIVED_OCTETS};
+use crate::mail::date::Date;
+use crate::mail::header::{Missing, Rules, Scanner};
+use crate::mail::received::{self, Trace};
+use crate::smtp::buffer::Buffer;
+use crate::smtp::command::{Mail, Recipient};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Answer, Question, Role, Session, Transaction};
+use crate::spool::{Id, Origin, Refusal, StagingIndex};
+use crate::sys::{self, Now};
+
+/// What a slot's open transaction needs beside the spool's own record.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    scanner: Scanner,
+    about: About,
+}
+
+#[derive(Debug, Default)]
+struct About {
+    id: Id,
+    /// The header gets what it lacks: the client is ours to help.
+    completes: bool,
+    date: Date,
+    /// The reverse-path, for a `From:` that is missing.
+    from: String<PATH_OCTETS>,
+    /// Where the first recipient goes.
+    key: Key,
+    /// The first recipient, for the trace field: it is named only if it stays the only one.
+    first: String<PATH_OCTETS>,
+}
+
+impl Incoming {
+    /// Where the first recipient goes.
+    pub(super) fn key(&self) -> Key {
+        self.about.key
+    }
+}
+
+impl About {
+    fn rules<'a>(&'a self, config: &'a Config, id: &'a str) -> Rules<'a> {
+        let from = if self.from.is_empty() { config.postmaster.as_str() } else { &self.from };
+        let missing = Missing { date: self.date, id, hostname: &config.hostname, from };
+        Rules { missing: self.completes.then_some(missing), drop_bcc: false, drop_return_path: true }
+    }
+}
+
+impl Relay {
+    /// Answers what the session of slot `slot` asks, or `None` if the answer comes with the end of
+    /// a batch (see [`Relay::committed`]).
+    pub fn answer(
+        &mut self,
+        slot: usize,
+        client: &Client,
+        session: &Session,
+        question: &Question<'_>,
+        now: Now,
+    ) -> Option<Answer<'static>> {
+        let refused = match question {
+            Question::Begin(mail) => self.begin(slot, client, session, mail, now).err(),
+            Question::Recipient(transaction, recipient) => {
+                self.recipient(slot, client, transaction, recipient).err()
+            }
+            Question::Content(transaction) => self.trace(slot, client, session, transaction, now).err(),
+            Question::Commit(_) => match self.commit(slot, now) {
+                Ok(()) => return None,
+                Err(reply) => Some(reply),
+            },
+            Question::Reset(_) => {
+                self.abandon(slot);
+                None
+            }
+        };
+        let Some(reply) = refused else { return Some(Answer::Yes) };
+        self.counters.rejected += 1;
+        log_rejection(client, session, question, &reply);
+        Some(Answer::Refused(reply))
+    }
+
+    fn begin(
+        &mut self,
+        slot: usize,
+        client: &Client,
+        session: &Session,
+        mail: &Mail,
+        now: Now,
+    ) -> Result<(), Reply> {
+        let client_text = text::<48>(&client.remote);
+        let origin = Origin {
+            reverse_path: mail.reverse_path.as_str(),
+            client: &client_text,
+            helo: session.hello().map_or("", |h| h.name.as_str()),
+            protocol: session.protocol(),
+            size: mail.size,
+            body: mail.body,
+            smtputf8: mail.smtputf8,
+            ret: mail.ret,
+            envid: &mail.envid,
+            ..Origin::default()
+        };
+        let id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
+        let about = &mut self.incoming[slot].about;
+        about.id = id;
+        about.from = String::try_from(mail.reverse_path.as_str()).unwrap_or_default();
+        Ok(())
+    }
+
+    fn recipient(
+        &mut self,
+        slot: usize,
+        client: &Client,
+        transaction: &Transaction,
+        recipient: &Recipient,
+    ) -> Result<(), Reply> {
+        let peer = access::Peer { trusted: client.trusted, user: None };
+        let reverse = transaction.mail.reverse_path.as_str();
+        let verdict =
+            access::judge(&self.config, &peer, client.role, reverse, recipient.forward_path.as_str());
+        let (route, path) = match verdict {
+            Verdict::Refuse(reply) => return Err(reply),
+            Verdict::Accept { route, forward_path } => (route, forward_path),
+        };
+        if let Some(Via::Maildir(maildir)) = self.config.route.get(usize::from(route)).map(|r| &r.via) {
+            mailbox::check(maildir, path)?;
+        }
+        self.store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
+        if transaction.recipients == 0 {
+            let about = &mut self.incoming[slot].about;
+            about.key = Key { route, domain: 0 };
+            about.first = String::try_from(path).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The content may come: it starts with our trace field.
+    fn trace(
+        &mut self,
+        slot: usize,
+        client: &Client,
+        session: &Session,
+        transaction: &Transaction,
+        now: Now,
+    ) -> Result<(), Reply> {
+        let Incoming { scanner, about: incoming } = &mut self.incoming[slot];
+        *scanner = Scanner::new();
+        incoming.completes = client.trusted || client.role == Role::Submission;
+        incoming.date = date(now);
+        let id = incoming.id.text();
+        let trace = Trace {
+            origin: match client.remote {
+                Remote::Host(address) => {
+                    received::Origin::Host { hello: session.hello().map_or("", |h| h.name.as_str()), address }
+                }
+                Remote::User(user) => received::Origin::User(user),
+            },
+            hostname: &self.config.hostname,
+            protocol: session.protocol(),
+            id: &id,
+            recipient: (transaction.recipients == 1).then_some(incoming.first.as_str()),
+            date: incoming.date,
+        };
+        let mut field = Buffer::<RECEIVED_OCTETS>::new();
+        received::compose(&trace, &mut field);
+        self.store.write(staging(slot), field.filled()).map_err(reply_to)
+    }
+
+    /// Stores content as it comes.
+    pub fn content(&mut self, slot: usize, content: &[u8]) -> Result<(), Reply> {
+        let Self { store, incoming, config, .. } = self;
+        let Incoming { scanner, about } = &mut incoming[slot];
+        let id = about.id.text();
+        let mut sink = |octets: &[u8]| store.write(staging(slot), octets);
+        scanner.write(&about.rules(config, &id), content, &mut sink).map_err(reply_to)
+    }
+
+    /// The content is complete: adds what its header lacks and lets it join the batch.
+    fn commit(&mut self, slot: usize, now: Now) -> Result<(), Reply> {
+        let Self { store, incoming, config, .. } = self;
+        let Incoming { scanner, about } = &mut incoming[slot];
+        let id = about.id.text();
+        let mut sink = |octets: &[u8]| store.write(staging(slot), octets);
+        let finished = scanner.finish(&about.rules(config, &id), &mut sink).map_err(reply_to);
+        let refused = if scanner.is_looping() {
+            Some(Reply::new(554, (4, 6), "too many Received fields: the message goes round in circles"))
+        } else {
+            finished.err()
+        };
+        if let Some(reply) = refused {
+            store.abort(staging(slot));
+            return Err(reply);
+        }
+        store.commit(staging(slot), now.unix_s);
+        Ok(())
+    }
+
+    /// The transaction of this slot is void.
+    pub fn abandon(&mut self, slot: usize) {
+        self.store.abort(staging(slot));
+    }
+}
+
+/// What a refusal of the spool is to a client.
+pub(super) fn reply_to(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Full => Reply::new(452, (3, 1), "the mail store is full, try again later"),
+        Refusal::TooLarge => Reply::new(552, (3, 4), "the message is larger than the mail store"),
+        Refusal::Failed => Reply::new(451, (3, 0), "the mail store can't write, try again later"),
+        Refusal::Recipients => Reply::new(452, (5, 3), "too many recipients"),
+        Refusal::Invalid => Reply::new(501, (5, 4), "this can't be stored"),
+    }
+}
+
+/// The staging file of a slot.
+pub(super) fn staging(slot: usize) -> StagingIndex {
+    StagingIndex(u16::try_from(slot).unwrap_or(u16::MAX))
+}
+
+/// The time for a header field.
+pub(super) fn date(now: Now) -> Date {
+    Date { unix_s: i64::try_from(now.unix_s).unwrap_or(0), offset_min: sys::zone_offset_min(now.unix_s) }
+}
+
+/// A value as text; what does not fit is cut.
+pub fn text<const N: usize>(value: impl std::fmt::Display) -> String<N> {
+    struct Cut<const N: usize>(String<N>);
+    impl<const N: usize> std::fmt::Write for Cut<N> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            text.chars().try_for_each(|c| self.0.push(c)).map_err(|_| std::fmt::Error)
+        }
+    }
+    let mut cut = Cut(String::new());
+    // The only error is that it is full.
+    let _ = std::fmt::write(&mut cut, format_args!("{value}"));
+    cut.0
+}
+
+fn log_rejection(client: &Client, session: &Session, question: &Question<'_>, reply: &Reply) {
+    let from = match question {
+        Question::Begin(mail) => mail.reverse_path.as_str(),
+        _ => session.transaction().map_or("", |t| t.mail.reverse_path.as_str()),
+    };
+    let helo = session.hello().map_or("", |h| h.name.as_str());
+    match question {
+        Question::Recipient(_, recipient) => info!(
+            "- rejected from=<{}> to=<{}> client={} helo={} reply={}",
+            Quoted::bare(from),
+            Quoted::bare(recipient.forward_path.as_str()),
+            client.remote,
+            Quoted::new(helo),
+            Quoted::new(reply)
+        ),
+        _ => info!(
+            "- rejected from=<{}> client={} helo={} reply={}",
+            Quoted::bare(from),
+            client.remote,
+            Quoted::new(helo),
+            Quoted::new(reply)
+        ),
+    }
+}

@@ -1,0 +1,166 @@
+//! A round: one message on its way, every pending recipient tried once.
+//!
+//! Recipients that go the same way form a group, which is what a delivery carries. Groups of one
+//! round run side by side where there is room; the round ends when all have ended. What fails is
+//! remembered here until the bounce that tells of it is durable.
+
+use super::destination::Key;
+use super::queue::Index;
+use super::recipients::{Failures, Recipients};
+use crate::spool::{Damage, Id, Place, Status};
+
+/// What a round does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Groups are being formed and delivered.
+    Delivering,
+    /// All recipients were tried; a bounce waits for a staging file.
+    Bouncing,
+    /// The bounce in this staging file is on its way to the disk.
+    Committing {
+        /// The staging file.
+        staging: usize,
+    },
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Round {
+    /// Its place in the queue table.
+    pub at: Index,
+    /// Its queue id.
+    pub id: Id,
+    /// Where it lies.
+    pub place: Place,
+    /// How many recipients it has.
+    pub recipients: u16,
+    /// How they stand.
+    pub status: Status,
+    /// Recipients that were given to a group of this round.
+    pub taken: Recipients,
+    /// The group that was formed last, if it still waits for room.
+    pub waiting: Option<Group>,
+    /// Groups under way.
+    pub active: u16,
+    /// Who failed, and why.
+    pub failures: Failures,
+    /// What the round does.
+    pub phase: Phase,
+    /// The spool does not hold what was put there: nothing more is sent of it.
+    pub damage: Option<Damage>,
+    /// Somebody asked that the message be held or removed when the round is over.
+    pub afterwards: Option<Afterwards>,
+}
+
+/// What a person wants done with a message that is being delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// Put it aside.
+    Hold,
+    /// Forget it.
+    Remove,
+}
+
+/// How a group goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Over a connection, by the hosts of this route.
+    Hosts,
+    /// Into a mailbox: one recipient.
+    Mailbox,
+}
+
+/// Recipients of one message that go the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The round, by its place in [`Rounds`].
+    pub round: RoundIndex,
+    /// Who.
+    pub who: Recipients,
+    /// Where to.
+    pub key: Key,
+    /// How.
+    pub via: Via,
+}
+
+/// A round's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundIndex(u8);
+
+/// All rounds there can be at once.
+#[derive(Debug)]
+pub struct Rounds(Box<[Option<Round>]>);
+
+impl Rounds {
+    /// Room for `count` rounds, at most 255; allocated here and never again.
+    pub fn new(count: usize) -> Self {
+        Self((0..count.min(usize::from(u8::MAX))).map(|_| None).collect())
+    }
+
+    /// Rounds under way.
+    pub fn len(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
+    /// True if none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    /// True if another round can start.
+    pub fn has_room(&self) -> bool {
+        self.0.iter().any(Option::is_none)
+    }
+
+    /// Starts one; `None` if there is no room.
+    pub fn start(
+        &mut self,
+        at: Index,
+        id: Id,
+        place: Place,
+        recipients: u16,
+        status: Status,
+    ) -> Option<RoundIndex> {
+        let free = self.0.iter().position(Option::is_none)?;
+        self.0[free] = Some(Round {
+            at,
+            id,
+            place,
+            recipients,
+            status,
+            taken: Recipients::none(),
+            waiting: None,
+            active: 0,
+            failures: Failures::default(),
+            phase: Phase::Delivering,
+            damage: None,
+            afterwards: None,
+        });
+        u8::try_from(free).ok().map(RoundIndex)
+    }
+
+    /// The round at a place where one runs.
+    pub fn at(&mut self, round: RoundIndex) -> &mut Round {
+        self.0[usize::from(round.0)].as_mut().expect("a group outlives no round")
+    }
+
+    /// Ends one.
+    pub fn end(&mut self, round: RoundIndex) {
+        self.0[usize::from(round.0)] = None;
+    }
+
+    /// All places where a round runs.
+    pub fn indices(&self) -> impl Iterator<Item = RoundIndex> + use<> {
+        let mut running = [false; 256];
+        for (run, round) in running.iter_mut().zip(&self.0) {
+            *run = round.is_some();
+        }
+        (0..u8::MAX).filter(move |&n| running[usize::from(n)]).map(RoundIndex)
+    }
+
+    /// The round of a message, if it is on its way.
+    pub fn find(&self, at: Index) -> Option<RoundIndex> {
+        let found = self.0.iter().position(|r| r.as_ref().is_some_and(|r| r.at == at))?;
+        u8::try_from(found).ok().map(RoundIndex)
+    }
+}

@@ -1,0 +1,484 @@
+//! The client side of a session: one connection that carries one transaction after the other.
+//!
+//! ```text
+//! loop {
+//!     let step = session.step(&terms, input.filled(), &mut out);
+//!     input.consume(step.consumed);
+//!     flush `out` as far as the connection takes it, then:
+//!     match step.next {
+//!         Next::Input => read more,                    Next::Output => flush more (reading meanwhile),
+//!         Next::Recipient(i) => session.recipient(..), Next::Content => session.content(..) or content_end(),
+//!         Next::Outcome(o) => note it,                 Next::Ready => session.begin(..), quit() or keep it,
+//!         Next::Closed => close,
+//!     }
+//! }
+//! ```
+//!
+//! Every recipient gets exactly one outcome: its own, or that of the transaction, or that of the
+//! destination, whichever comes first. Nothing but a 2yz after the last dot delivers.
+
+mod command;
+mod envelope;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+use core::fmt::Display;
+use core::mem;
+
+use self::command::{COMMAND_ROOM, Command};
+pub use self::command::{Recipient, Transaction};
+use self::envelope::{Accepted, Envelope, Part};
+use self::outcome::{Class, out_of_turn};
+pub use self::outcome::{Outcome, Scope, Verdict};
+use super::buffer::Buffer;
+use super::keyword::Keyword;
+use super::offered::Offered;
+use super::reply::Reply;
+use super::reply_reader::{Fault, ReplyReader};
+use super::stuffing::Stuffing;
+use crate::limits::{
+    COMMAND_TIMEOUT_S, CONTENT_TIMEOUT_S, DATA_TIMEOUT_S, DELIVERY_OUTPUT_OCTETS, DOT_TIMEOUT_S,
+    GREETING_TIMEOUT_S, QUIT_TIMEOUT_S, RECIPIENTS,
+};
+
+/// Where commands and content go.
+pub type Output = Buffer<DELIVERY_OUTPUT_OCTETS>;
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033: LHLO, and after the last dot one reply for every recipient that was accepted.
+    Lmtp,
+}
+
+/// What holds for a session; borrowed on every call.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Our name for EHLO.
+    pub hostname: &'a str,
+    /// False: one command at a time even if the server offers PIPELINING.
+    pub pipelining: bool,
+}
+
+/// What a call of [`Session::step`] did and what it needs now.
+#[derive(Debug)]
+pub struct Step {
+    /// Octets of the input that are done with.
+    pub consumed: usize,
+    /// What to do before the next call.
+    pub next: Next,
+}
+
+/// What [`Session::step`] needs.
+#[derive(Debug)]
+pub enum Next {
+    /// More octets from the server.
+    Input,
+    /// Room in `out`. Octets of the server may come in meanwhile and should be offered.
+    Output,
+    /// A transaction to [`Session::begin`]; or [`Session::quit`]; or the connection waits.
+    Ready,
+    /// Recipient number `i`, from 0, of the transaction: [`Session::recipient`].
+    Recipient(u16),
+    /// [`Session::content`] until all is in, then [`Session::content_end`].
+    Content,
+    /// What became of one or more recipients. Go on stepping.
+    Outcome(Outcome),
+    /// The connection to be closed. Outcomes came before.
+    Closed,
+}
+
+/// What the session waits for, which decides the deadline (RFC 5321 4.5.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The greeting.
+    Greeting,
+    /// The reply to EHLO, LHLO or HELO.
+    Hello,
+    /// The reply to MAIL.
+    Mail,
+    /// The reply to RCPT.
+    Recipient,
+    /// The reply to DATA.
+    Data,
+    /// The connection to take content.
+    Content,
+    /// The reply to the last dot.
+    Dot,
+    /// The reply to RSET.
+    Reset,
+    /// The reply to QUIT.
+    Quit,
+    /// A transaction: us.
+    Idle,
+    /// Nothing: the session is over.
+    Closed,
+}
+
+impl Waiting {
+    /// Seconds after which to give up, counted from the last progress; `None` if nothing is due
+    /// from the server.
+    pub const fn timeout_s(self) -> Option<u32> {
+        match self {
+            Self::Greeting => Some(GREETING_TIMEOUT_S),
+            Self::Hello | Self::Mail | Self::Recipient | Self::Reset => Some(COMMAND_TIMEOUT_S),
+            Self::Data => Some(DATA_TIMEOUT_S),
+            Self::Content => Some(CONTENT_TIMEOUT_S),
+            Self::Dot => Some(DOT_TIMEOUT_S),
+            Self::Quit => Some(QUIT_TIMEOUT_S),
+            Self::Idle | Self::Closed => None,
+        }
+    }
+
+    const fn place(self) -> &'static str {
+        match self {
+            Self::Greeting => "before the greeting",
+            Self::Hello => "after EHLO",
+            Self::Mail => "after MAIL",
+            Self::Recipient => "after RCPT",
+            Self::Data => "after DATA",
+            Self::Content => "while sending the message",
+            Self::Dot => "after the end of the message",
+            Self::Reset => "after RSET",
+            Self::Quit => "after QUIT",
+            Self::Idle | Self::Closed => "between messages",
+        }
+    }
+}
+
+/// One SMTP or LMTP session, seen from the client.
+#[derive(Debug)]
+pub struct Session {
+    protocol: Protocol,
+    offered: Offered,
+    reader: ReplyReader,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Session>() <= 512, "part of every outbound slot");
+
+#[derive(Debug, Default)]
+enum State {
+    Greeting,
+    /// The command goes out as soon as there is room.
+    Saying(Command),
+    /// Its reply is awaited.
+    Awaiting(Command),
+    // STARTTLS and AUTH stand here, between the reply to EHLO and Ready: states that say their
+    // command, hand the connection or the challenge to the caller, and after TLS say EHLO again.
+    Ready,
+    /// MAIL, RCPT and DATA are on their way.
+    Envelope(Envelope),
+    /// MAIL was refused, but commands behind it were already out: their replies mean nothing.
+    Draining {
+        unanswered: u16,
+        data: bool,
+    },
+    Content {
+        accepted: Accepted,
+        stuffing: Stuffing,
+    },
+    /// The last dot goes out as soon as there is room.
+    Ending {
+        accepted: Accepted,
+        stuffing: Stuffing,
+    },
+    /// The last dot is out. `accepted`: who has no outcome yet.
+    Ended {
+        accepted: Accepted,
+    },
+    #[default]
+    Closed,
+}
+
+impl Session {
+    /// A session on a fresh connection.
+    pub const fn new(protocol: Protocol) -> Self {
+        Self { protocol, offered: Offered::NOTHING, reader: ReplyReader::new(), state: State::Greeting }
+    }
+
+    /// Takes octets of the server and goes on until something is needed.
+    pub fn step(&mut self, terms: &Terms<'_>, input: &[u8], out: &mut Output) -> Step {
+        let mut consumed = 0;
+        loop {
+            self.speak(terms, out);
+            if matches!(self.state, State::Closed) {
+                return Step { consumed: input.len(), next: Next::Closed };
+            }
+            let rest = input.get(consumed..).unwrap_or_default();
+            let hello = matches!(self.state, State::Awaiting(Command::Hello));
+            let offered = &mut self.offered;
+            let (octets, reply) = self.reader.read(rest, |number, line| {
+                if hello {
+                    offered.learn(number, line);
+                }
+            });
+            consumed += octets;
+            let outcome = match reply {
+                Ok(None) => return Step { consumed, next: self.need(terms, out) },
+                Ok(Some(reply)) => self.hear(reply, out.is_empty()),
+                Err(fault) => self.fail(fault),
+            };
+            if let Some(outcome) = outcome {
+                return Step { consumed, next: Next::Outcome(outcome) };
+            }
+        }
+    }
+
+    /// What the server offered in its latest EHLO reply.
+    pub fn offered(&self) -> &Offered {
+        &self.offered
+    }
+
+    /// Begins a transaction, after [`Next::Ready`] only: how many of its recipients it takes.
+    ///
+    /// They are the first ones of the group; fewer than all if the server limits them (RFC 9422). The
+    /// others have no outcome by this transaction and belong into the next one, which can follow on
+    /// this connection at once.
+    ///
+    /// An outcome of the whole group and nothing sent, if the server's offer rules the message out.
+    /// Content with octets above 127 is sent even to a server without 8BITMIME: it is nearly always
+    /// wrong about itself, and to encode it anew would break signatures.
+    #[expect(clippy::result_large_err, reason = "once a transaction; a box would be a heap")]
+    pub fn begin(&mut self, transaction: &Transaction<'_>, out: &mut Output) -> Result<u16, Outcome> {
+        assert!(matches!(self.state, State::Ready), "a transaction begins in Next::Ready");
+        assert!((1..=RECIPIENTS).contains(&usize::from(transaction.recipients)));
+        if transaction.smtputf8 && !self.offered.has(Keyword::SmtpUtf8) {
+            let text = "the next server cannot take addresses outside ASCII (no SMTPUTF8)";
+            return Err(Outcome::new(Scope::Group, Verdict::Failed, Reply::new(550, (6, 7), text)));
+        }
+        if let Some(most) = self.offered.size().filter(|most| transaction.octets > *most) {
+            let text =
+                format_args!("the message has {} octets, the next server takes {most}", transaction.octets);
+            return Err(Outcome::new(Scope::Group, Verdict::Failed, Reply::new(552, (3, 4), text)));
+        }
+        let recipients = transaction.recipients.min(self.offered.recipients().unwrap_or(u16::MAX));
+        transaction.write(&self.offered, out);
+        self.enter(State::Envelope(Envelope::new(recipients)));
+        Ok(recipients)
+    }
+
+    /// Gives the recipient that [`Next::Recipient`] asked for.
+    pub fn recipient(&mut self, recipient: &Recipient<'_>, out: &mut Output) {
+        let State::Envelope(envelope) = &mut self.state else {
+            panic!("a recipient answers Next::Recipient");
+        };
+        recipient.write(&self.offered, out);
+        envelope.recipient_written();
+    }
+
+    /// Gives content after [`Next::Content`]: octets taken, as many as `out` has room for.
+    pub fn content(&mut self, octets: &[u8], out: &mut Output) -> usize {
+        let State::Content { stuffing, .. } = &mut self.state else {
+            panic!("content answers Next::Content");
+        };
+        stuffing.write(octets, out)
+    }
+
+    /// All content was given. Until then the message cannot be delivered, so content that proves
+    /// broken on the way ends with [`Session::abandon`] instead.
+    pub fn content_end(&mut self) {
+        let State::Content { accepted, stuffing } = mem::take(&mut self.state) else {
+            panic!("the end of content follows Next::Content");
+        };
+        self.enter(State::Ending { accepted, stuffing });
+    }
+
+    /// Says QUIT if the server waits for a command and nothing is under way; else as
+    /// [`Session::abandon`]. Step on until [`Next::Closed`], or close at once: nothing depends on it.
+    pub fn quit(&mut self) {
+        match self.state {
+            State::Ready => self.enter(State::Saying(Command::Quit)),
+            State::Saying(Command::Quit) | State::Awaiting(Command::Quit) => {}
+            _ => self.abandon(),
+        }
+    }
+
+    /// Gives the connection up where it stands. It must be closed without sending what is in `out`;
+    /// a transaction that was under way has not been delivered unless the last dot was out.
+    pub fn abandon(&mut self) {
+        self.enter(State::Closed);
+    }
+
+    /// The connection ended or ran out of time, for the reason `cause` ("connection reset", "timed
+    /// out"): the outcome for whom it concerns, a deferral. Also after the last dot: a duplicate is
+    /// possible then, a loss is not. `None` if nobody waited: a kept connection that the server
+    /// closed, or a transaction that was already decided.
+    pub fn lost(&mut self, cause: impl Display) -> Option<Outcome> {
+        let place = self.waiting().place();
+        let scope = match mem::take(&mut self.state) {
+            State::Greeting
+            | State::Saying(Command::Hello | Command::Helo)
+            | State::Awaiting(Command::Hello | Command::Helo) => Scope::Destination,
+            State::Envelope(_) => Scope::Group,
+            State::Content { accepted, .. } | State::Ending { accepted, .. } | State::Ended { accepted }
+                if !accepted.is_empty() =>
+            {
+                Scope::Group
+            }
+            _ => return None,
+        };
+        let reply = Reply::new(451, (4, 2), format_args!("{cause} {place}"));
+        Some(Outcome::new(scope, Verdict::Deferred, reply))
+    }
+
+    /// What the session waits for.
+    pub fn waiting(&self) -> Waiting {
+        match &self.state {
+            State::Greeting => Waiting::Greeting,
+            State::Saying(command) | State::Awaiting(command) => match command {
+                Command::Hello | Command::Helo => Waiting::Hello,
+                Command::Reset => Waiting::Reset,
+                Command::Quit => Waiting::Quit,
+            },
+            State::Ready => Waiting::Idle,
+            State::Envelope(envelope) => match envelope.next_answered() {
+                Part::Mail => Waiting::Mail,
+                Part::Recipient(_) => Waiting::Recipient,
+                Part::Data => Waiting::Data,
+            },
+            State::Draining { .. } => Waiting::Recipient,
+            State::Content { .. } | State::Ending { .. } => Waiting::Content,
+            State::Ended { .. } => Waiting::Dot,
+            State::Closed => Waiting::Closed,
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+    }
+
+    /// Writes what needs no caller, as far as there is room.
+    fn speak(&mut self, terms: &Terms<'_>, out: &mut Output) {
+        let pipelined = self.is_pipelined(terms);
+        match &mut self.state {
+            State::Saying(command) => {
+                let command = *command;
+                if command.write(self.protocol, terms.hostname, out) {
+                    self.enter(State::Awaiting(command));
+                }
+            }
+            State::Envelope(envelope) => envelope.write_data(pipelined, out),
+            State::Ending { accepted, stuffing } => {
+                let accepted = *accepted;
+                if stuffing.end(out) {
+                    self.enter(match self.protocol {
+                        // LMTP answers for every accepted recipient: for none, not at all.
+                        Protocol::Lmtp if accepted.is_empty() => State::Saying(Command::Reset),
+                        _ => State::Ended { accepted },
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the state needs when the server has said nothing more.
+    fn need(&self, terms: &Terms<'_>, out: &Output) -> Next {
+        let room = |next| if out.free() >= COMMAND_ROOM { next } else { Next::Output };
+        match &self.state {
+            State::Greeting | State::Awaiting(_) | State::Draining { .. } | State::Ended { .. } => {
+                Next::Input
+            }
+            State::Saying(_) | State::Ending { .. } => Next::Output,
+            State::Ready => room(Next::Ready),
+            State::Envelope(envelope) => match envelope.next_written(self.is_pipelined(terms)) {
+                Some(Part::Recipient(i)) => room(Next::Recipient(i)),
+                Some(Part::Mail | Part::Data) => Next::Output,
+                None => Next::Input,
+            },
+            State::Content { .. } => room(Next::Content),
+            State::Closed => Next::Closed,
+        }
+    }
+
+    fn is_pipelined(&self, terms: &Terms<'_>) -> bool {
+        terms.pipelining && self.offered.has(Keyword::Pipelining)
+    }
+
+    /// A reply came. `flushed`: all that was said before it is out.
+    fn hear(&mut self, reply: Reply, flushed: bool) -> Option<Outcome> {
+        let (next, outcome) = after(mem::take(&mut self.state), self.protocol, reply, flushed);
+        if matches!(next, State::Saying(Command::Hello | Command::Helo)) {
+            self.offered = Offered::NOTHING;
+        }
+        self.enter(next);
+        outcome
+    }
+
+    /// What came cannot be a reply.
+    fn fail(&mut self, fault: Fault) -> Option<Outcome> {
+        let text = match fault {
+            Fault::Garbage => "what the next server sent is no SMTP reply",
+            Fault::Endless => "the next server sent a reply without an end",
+        };
+        let concerned = !matches!(
+            mem::take(&mut self.state),
+            State::Ready | State::Saying(Command::Quit) | State::Awaiting(Command::Quit)
+        );
+        concerned.then(|| Outcome::destination(Reply::new(451, (5, 0), text)))
+    }
+}
+
+/// The state after a reply, and what it decided.
+fn after(state: State, protocol: Protocol, reply: Reply, flushed: bool) -> (State, Option<Outcome>) {
+    use Class::{Intermediate, Permanent, Positive, Shutdown, Transient};
+    use Command::{Hello, Helo, Quit, Reset};
+    let class = Class::of(&reply);
+    match (state, class) {
+        // What a server says unasked between transactions is that it closes the connection.
+        (State::Ready | State::Saying(Quit) | State::Awaiting(Quit) | State::Closed, _) => {
+            (State::Closed, None)
+        }
+        (_, Shutdown) => (State::Closed, Some(Outcome::destination(reply))),
+        (State::Greeting, Positive) => (State::Saying(Hello), None),
+        (State::Awaiting(Hello | Helo), Positive) => (State::Ready, None),
+        (State::Awaiting(Hello), Permanent) if protocol == Protocol::Smtp => (State::Saying(Helo), None),
+        (State::Greeting | State::Awaiting(Hello | Helo), Transient | Permanent) => {
+            (State::Saying(Quit), Some(Outcome::destination(reply)))
+        }
+        (State::Awaiting(Reset), Positive) => (State::Ready, None),
+        (State::Awaiting(Reset), Transient | Permanent) => (State::Saying(Quit), None),
+        (State::Envelope(envelope), class) => envelope.hear(class, reply),
+        (State::Draining { unanswered, data }, _) if unanswered > 1 => {
+            (State::Draining { unanswered: unanswered - 1, data }, None)
+        }
+        (State::Draining { data: true, .. }, Intermediate) => (NO_CONTENT, None),
+        (State::Draining { .. }, _) => (State::Saying(Reset), None),
+        // A server that answers in the middle of the content won't take it, but this is no place
+        // where a reply means anything.
+        (State::Content { .. }, _) => (State::Closed, Some(Outcome::interrupted(&reply))),
+        (State::Ended { accepted }, Positive | Transient | Permanent) if flushed => {
+            ended(accepted, protocol, class, reply)
+        }
+        (
+            State::Greeting
+            | State::Saying(_)
+            | State::Awaiting(_)
+            | State::Ending { .. }
+            | State::Ended { .. },
+            _,
+        ) => out_of_turn(&reply),
+    }
+}
+
+/// The server wants content that nobody is there to receive: a lone dot (RFC 2920 3.1).
+const NO_CONTENT: State = State::Ending { accepted: Accepted::NONE, stuffing: Stuffing::new() };
+
+/// The state after a reply to the last dot.
+fn ended(accepted: Accepted, protocol: Protocol, class: Class, reply: Reply) -> (State, Option<Outcome>) {
+    let Some((first, others)) = accepted.split_first() else {
+        return (State::Ready, None);
+    };
+    let verdict = class.verdict();
+    match protocol {
+        Protocol::Smtp => (State::Ready, Some(Outcome::new(Scope::Group, verdict, reply))),
+        Protocol::Lmtp => {
+            let next = if others.is_empty() { State::Ready } else { State::Ended { accepted: others } };
+            (next, Some(Outcome::new(Scope::Recipient(first), verdict, reply)))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a command line does in each state: one `match (state, command)`.
+#![allow(
+    clippy::result_large_err,
+    reason = "a reply is the ordinary answer to a wrong argument; nothing is boxed"
+)]
+
+use super::state::{After, Cause, Hello, Piece, Say, State, Transaction, Turn, Way, reply, too_large};
+use super::{Role, Terms};
+use crate::limits::DOMAIN_OCTETS;
+use crate::smtp::command::{self, Command, Mail, Recipient};
+use crate::smtp::keyword::Keyword;
+use crate::smtp::reply::Reply;
+
+impl State {
+    /// A command line in one of the states that read them.
+    pub(super) fn commanded(self, command: Command<'_>, terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
+        use Command as C;
+        match (self, command) {
+            (_, C::Quit) => reply(Self::Closing(Cause::Quit), 221, (0, 0), "closing"),
+            (Self::Refused, command) if !matches!(command, C::Helo(_) | C::Ehlo(_) | C::Rset | C::Noop) => {
+                reply(
+                    Self::Closing(Cause::Unasked),
+                    421,
+                    (5, 0),
+                    "content came though DATA was refused; closing",
+                )
+            }
+            (_, C::Foreign) => reply(
+                Self::Closing(Cause::Foreign),
+                221,
+                (7, 0),
+                "this is a mail server, and that was no mail command",
+            ),
+
+            (state, C::Helo(name)) => state.greeted(Hello::read(name, false, terms)),
+            (state, C::Ehlo(name)) => state.greeted(Hello::read(name, true, terms)),
+            (state, C::Rset) => state.reset(After::Reply(Reply::new(250, (0, 0), "ok"))),
+            (state, C::Noop) => reply(state, 250, (0, 0), "ok"),
+
+            (state @ (Self::Envelope(_) | Self::Chunks(..)), C::Mail(_)) => {
+                reply(state, 503, (5, 1), "a transaction is open already")
+            }
+            (state, C::Mail(argument)) => state.begun(argument, terms, hello),
+            (Self::Envelope(transaction), C::Rcpt(argument)) => {
+                Self::addressed(transaction, argument, terms, hello)
+            }
+            (state @ Self::Chunks(..), C::Rcpt(_)) => reply(state, 503, (5, 1), "content has begun"),
+            (state, C::Rcpt(_)) => reply(state, 503, (5, 1), "MAIL first"),
+            (state, C::Data(argument)) => state.data(argument, terms),
+            (state, C::Bdat(argument)) => state.bdat(argument, terms, hello),
+
+            (state, C::Vrfy(b"")) => reply(state, 501, (5, 4), "syntax: VRFY address"),
+            (state, C::Vrfy(_)) => reply(state, 252, (0, 0), "not verified here; send a message to find out"),
+            (state, C::Help) if !terms.hidden.contains(Keyword::Help) => reply(
+                state,
+                214,
+                (0, 0),
+                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
+            ),
+            (state, C::Expn | C::StartTls | C::Auth | C::Help) => {
+                reply(state, 502, (5, 1), "not offered here")
+            }
+            (state, C::Unknown) => reply(state, 500, (5, 2), "command not recognized"),
+            (state, C::BareLf) => {
+                reply(state, 500, (5, 2), "a command line must end in CRLF, not in LF alone")
+            }
+            (state, C::TooLong) => reply(state, 500, (5, 2), "line too long"),
+        }
+    }
+
+    /// HELO and EHLO end a transaction too (RFC 5321 4.1.4).
+    fn greeted(self, hello: Result<Hello, Reply>) -> Turn {
+        match hello {
+            Ok(hello) => self.reset(After::Hello(hello)),
+            Err(refusal) => (self, Say::Reply(refusal)),
+        }
+    }
+
+    /// No transaction any more; if there was one, once the store has forgotten it.
+    fn reset(self, after: After) -> Turn {
+        match self.opened() {
+            Some(transaction) => (Self::AskReset(transaction, after), Say::Nothing),
+            None => after.turn(),
+        }
+    }
+
+    /// The transaction of a state that reads command lines.
+    fn opened(self) -> Option<Transaction> {
+        match self {
+            Self::Envelope(transaction) | Self::Chunks(transaction, _) => Some(transaction),
+            _ => None,
+        }
+    }
+
+    fn begun(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
+        if hello.is_none() && !terms.trusted {
+            return reply(self, 503, (5, 1), "EHLO or HELO first");
+        }
+        if terms.role == Role::Submission && !terms.trusted {
+            return reply(self, 530, (7, 0), "authentication required");
+        }
+        match Mail::parse(argument, terms.manner(), terms.taken(hello)) {
+            Ok(mail) if mail.size.is_some_and(|size| size > terms.message_size) => {
+                (self, Say::Reply(too_large(terms)))
+            }
+            Ok(mail) => (Self::AskBegin(mail), Say::Nothing),
+            Err(refusal) => (self, Say::Reply(refusal)),
+        }
+    }
+
+    fn addressed(
+        transaction: Transaction,
+        argument: &[u8],
+        terms: &Terms<'_>,
+        hello: Option<&Hello>,
+    ) -> Turn {
+        let smtputf8 = transaction.mail.smtputf8;
+        match Recipient::parse(argument, terms.manner(), terms.taken(hello), smtputf8) {
+            Ok(_) if usize::from(transaction.recipients) >= terms.recipients() => {
+                reply(Self::Envelope(transaction), 452, (5, 3), "too many recipients")
+            }
+            Ok(recipient) => (Self::AskRecipient(transaction, recipient), Say::Nothing),
+            Err(refusal) => (Self::Envelope(transaction), Say::Reply(refusal)),
+        }
+    }
+
+    /// Every refusal of DATA goes into [`State::Refused`].
+    fn data(self, argument: &[u8], terms: &Terms<'_>) -> Turn {
+        let refusal = match self {
+            _ if !argument.is_empty() && !terms.trusted => Reply::new(501, (5, 4), "DATA takes no argument"),
+            Self::Envelope(transaction) if transaction.recipients > 0 => {
+                return (Self::AskContent(transaction, Way::Data), Say::Nothing);
+            }
+            Self::Envelope(_) => Reply::new(554, (5, 1), "no valid recipients"),
+            Self::Chunks(..) => Reply::new(503, (5, 1), "DATA and BDAT do not mix"),
+            _ => Reply::new(503, (5, 1), "MAIL and RCPT first"),
+        };
+        self.reset(After::Refused(refusal))
+    }
+
+    fn bdat(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
+        let Some((left, last)) = command::chunk(argument) else {
+            // How much content follows is unknown, so nothing that follows can be read.
+            return reply(Self::Closing(Cause::Chunk), 501, (5, 4), "syntax: BDAT octets [LAST]; closing");
+        };
+        let piece = Piece { left, last };
+        let fits = |transaction: &Transaction| left <= terms.message_size.saturating_sub(transaction.octets);
+        let refusal = match self {
+            Self::Failed(refusal) => return (Self::Skip(None, piece, refusal), Say::Nothing),
+            _ if !terms.taken(hello).contains(Keyword::Chunking) => {
+                Reply::new(502, (5, 1), "not offered here")
+            }
+            Self::Envelope(ref transaction) if transaction.recipients == 0 => {
+                Reply::new(554, (5, 1), "no valid recipients")
+            }
+            Self::Envelope(transaction) if fits(&transaction) => {
+                return (Self::AskContent(transaction, Way::Bdat(piece)), Say::Nothing);
+            }
+            Self::Chunks(transaction, decoder) if fits(&transaction) => {
+                return (Self::Chunk(transaction, decoder, piece), Say::Nothing);
+            }
+            Self::Envelope(_) | Self::Chunks(..) => too_large(terms),
+            _ => Reply::new(503, (5, 1), "MAIL and RCPT first"),
+        };
+        (Self::Skip(self.opened(), piece, refusal), Say::Nothing)
+    }
+}
+
+impl Hello {
+    /// Reads the name. RFC 2034 4: answers to HELO and EHLO have no enhanced code.
+    fn read(name: &[u8], extended: bool, terms: &Terms<'_>) -> Result<Self, Reply> {
+        let strict = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
+        let fits = !name.is_empty() && name.len() <= DOMAIN_OCTETS && name.iter().all(strict);
+        if !fits && !terms.trusted {
+            return Err(Reply::plain(501, "your host name or address literal must follow"));
+        }
+        let shown = |&octet: &u8| if octet.is_ascii_graphic() { char::from(octet) } else { '?' };
+        Ok(Self { extended, name: name.iter().take(DOMAIN_OCTETS).map(shown).collect() })
+    }
+}

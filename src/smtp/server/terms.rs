@@ -1,0 +1,102 @@
+//! What holds for a session, and what EHLO says of it.
+
+use core::fmt::Write;
+
+use super::Hello;
+use crate::limits::{OUTPUT_OCTETS, RECIPIENTS};
+use crate::smtp::address::Manner;
+use crate::smtp::buffer::Buffer;
+use crate::smtp::keyword::{Keyword, Keywords};
+
+/// What holds for a session; borrowed on every call, so a new configuration can hold from the
+/// next call on.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Our name in the greeting and the EHLO reply, and the domain of addresses that trusted
+    /// clients give none.
+    pub hostname: &'a str,
+    /// Content octets that a message may have.
+    pub message_size: u64,
+    /// Recipients that a transaction may have; at most [`RECIPIENTS`] count.
+    pub recipients: u16,
+    /// Error replies (4yz and 5yz) after which the session is closed with 421.
+    pub errors: u16,
+    /// What the listener is for.
+    pub role: Role,
+    /// The client is taken as it is (`relay_from`, `appliance`): tolerant rules.
+    pub trusted: bool,
+    /// Line ends of a trusted client; for everyone else they are rejected.
+    pub bare_newline: BareNewline,
+    /// EHLO keywords not shown, and so not taken.
+    pub hidden: Keywords,
+    // TLS (offered, in use) and AUTH (mechanisms offered, user) get their fields here.
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An MTA: takes mail for local domains from anyone.
+    Relay,
+    /// An MSA: takes mail from its own users only (RFC 6409).
+    Submission,
+}
+
+/// What happens to bare CR and bare LF of a trusted client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareNewline {
+    /// They become CRLF.
+    Normalize,
+    /// They are refused, as for everyone else.
+    Reject,
+}
+
+impl<'a> Terms<'a> {
+    /// How addresses are read.
+    pub(super) fn manner(&self) -> Manner<'a> {
+        if self.trusted { Manner::Tolerant(self.hostname) } else { Manner::Strict }
+    }
+
+    /// The extensions that may be used after this HELO, EHLO, or neither.
+    pub(super) fn taken(&self, hello: Option<&Hello>) -> Keywords {
+        match hello {
+            Some(Hello { extended: true, .. }) => self.offered(),
+            Some(_) | None if self.trusted => self.offered(),
+            Some(_) | None => Keywords::NONE,
+        }
+    }
+
+    /// Recipients that a transaction may have.
+    pub(super) fn recipients(&self) -> usize {
+        RECIPIENTS.min(usize::from(self.recipients))
+    }
+
+    fn offered(&self) -> Keywords {
+        let later = Keywords::NONE.with(Keyword::StartTls).with(Keyword::Auth);
+        Keywords::ALL.minus(self.hidden).minus(later)
+    }
+
+    /// The answer to HELO, or to EHLO if `extended`; false if there is no room.
+    pub(super) fn write_hello(&self, extended: bool, out: &mut Buffer<OUTPUT_OCTETS>) -> bool {
+        self.try_write_hello(extended, out).is_ok()
+    }
+
+    fn try_write_hello(&self, extended: bool, out: &mut Buffer<OUTPUT_OCTETS>) -> core::fmt::Result {
+        if !extended {
+            return write!(out, "250 {}\r\n", self.hostname);
+        }
+        let offered = self.offered();
+        let mut shown = Keyword::ALL.into_iter().filter(|&keyword| offered.contains(keyword)).peekable();
+        let mark = |last: bool| if last { ' ' } else { '-' };
+        write!(out, "250{}{}\r\n", mark(shown.peek().is_none()), self.hostname)?;
+        while let Some(keyword) = shown.next() {
+            write!(out, "250{}{}", mark(shown.peek().is_none()), keyword.name())?;
+            match keyword {
+                Keyword::Size => write!(out, " {}", self.message_size)?,
+                Keyword::Limits => write!(out, " RCPTMAX={}", self.recipients())?,
+                _ => {}
+            }
+            out.write_str("\r\n")?;
+        }
+        Ok(())
+    }
+}

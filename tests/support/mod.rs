@@ -1,0 +1,91 @@
+//! What the end-to-end tests stand on: the built program on free loopback ports ([`relay`]), real
+//! peers as children ([`peers`]), a plain SMTP client ([`client`]) and a scripted next hop that
+//! records what it gets ([`next_hop`]), and the messages that matter ([`message`]).
+//!
+//! Everything lives in a [`Folder`] below `target/tmp`; whatever was started dies with its value.
+#![allow(dead_code, missing_docs, reason = "every test file uses a part of this")]
+
+pub mod client;
+pub mod json;
+pub mod message;
+pub mod next_hop;
+pub mod peers;
+pub mod relay;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+/// How long anything is waited for before a test fails. Nothing is measured against it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of one test below `target/tmp`: removed at the end, kept when the test fails.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{count}", process::id()));
+        fs::create_dir_all(&path).expect("a folder below target/tmp");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        fs::write(&path, content).expect("a file in the test's folder");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("kept for a look: {}", self.0.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// A loopback port that was free a moment ago. Each is given out once in this process.
+pub fn free_port() -> u16 {
+    static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().expect("no test panics while it holds this");
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("a bound socket").port();
+        if !given.contains(&port) {
+            given.push(port);
+            return port;
+        }
+    }
+}
+
+/// Asks again and again until there is an answer; fails the test with `what` when there is none.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `short` in an ordinary run, `full` with `PILLARBOX_FULL=1`.
+pub fn amount(short: usize, full: usize) -> usize {
+    if env::var("PILLARBOX_FULL").is_ok_and(|value| value == "1") { full } else { short }
+}

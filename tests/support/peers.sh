@@ -1,0 +1,112 @@
+#!/bin/sh
+# Brings the real mail programs that the tests talk to, below target/peers. No root is needed and
+# nothing is installed: Debian's packages are downloaded and unpacked, Python's go into a venv, and
+# the Rust client is built in a package of its own. What is there already is left alone.
+#
+#   tests/support/peers.sh            every peer
+#   tests/support/peers.sh swaks ...  only these
+#
+# Every peer becomes one program in target/peers/bin. What cannot be had is named aloud; with
+# PILLARBOX_PEERS=required that is an error.
+set -eu
+cd "$(dirname "$0")/../.."
+peers=${CARGO_TARGET_DIR:-target}/peers
+mkdir -p "$peers/bin" "$peers/debian"
+peers=$(cd "$peers" && pwd)
+root=$peers/root
+debian=$peers/debian
+. tests/support/debian.sh
+missing=
+
+say() { echo "peers: $*" >&2; }
+
+# wanted PACKAGE: the libraries and Perl parts it needs and this system lacks.
+wanted() {
+    debian_closure '^(lib|perl)' "$1" | while read -r name; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || :)
+        [ "$state" = installed ] || echo "$name"
+    done
+}
+
+# unpack PACKAGE: it and what it needs, below root. False if it cannot be had.
+unpack() {
+    [ ! -e "$root/.$1" ] || return 0
+    debian_lists || return 1
+    say "unpacking $1"
+    debian_unpack "$1" "$root" || return 1
+    for package in $(wanted "$1"); do
+        # A virtual package has no file; what provides it is in the list as well.
+        debian_unpack "$package" "$root" || :
+    done
+    touch "$root/.$1"
+}
+
+# wrap NAME COMMAND...: target/peers/bin/NAME runs COMMAND with the unpacked libraries.
+wrap() {
+    name=$1 && shift
+    machine=$(gcc -print-multiarch 2>/dev/null || echo "$(uname -m)-linux-gnu")
+    perl=$(find "$root/usr/share/perl" "$root/usr/lib/$machine/perl" "$root/usr/share/perl5" \
+        "$root/usr/lib/$machine/perl5" -mindepth 0 -maxdepth 1 -type d 2>/dev/null | tr '\n' ':' || :)
+    cat >"$peers/bin/$name.new" <<EOF
+#!/bin/sh
+LD_LIBRARY_PATH=$root/usr/lib/postfix:$root/usr/lib/$machine:$root/lib/$machine\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+PERL5LIB=$perl
+export LD_LIBRARY_PATH PERL5LIB
+exec $* "\$@"
+EOF
+    chmod +x "$peers/bin/$name.new"
+    mv "$peers/bin/$name.new" "$peers/bin/$name"
+}
+
+bring_postfix() {
+    unpack postfix || return 1
+    wrap smtp-source "$root/usr/sbin/smtp-source"
+    wrap smtp-sink "$root/usr/sbin/smtp-sink"
+}
+
+bring_swaks() {
+    unpack swaks || return 1
+    interpreter=perl
+    command -v perl >/dev/null || interpreter=$root/usr/bin/perl
+    wrap swaks "$interpreter" "$root/usr/bin/swaks"
+    "$peers/bin/swaks" --version >/dev/null
+}
+
+bring_curl() {
+    if command -v curl >/dev/null && curl --version | grep -qw smtp; then
+        ln -sf "$(command -v curl)" "$peers/bin/curl"
+    else
+        unpack curl || return 1
+        wrap curl "$root/usr/bin/curl"
+    fi
+}
+
+bring_python() {
+    command -v python3 >/dev/null || return 1
+    if [ ! -x "$peers/venv/bin/aiosmtpd" ]; then
+        say "making a Python venv with aiosmtpd"
+        python3 -m venv "$peers/venv" >&2 &&
+            "$peers/venv/bin/pip" install -q --disable-pip-version-check aiosmtpd >&2 || return 1
+    fi
+    ln -sf "$(command -v python3)" "$peers/bin/python3"
+    ln -sf "$peers/venv/bin/aiosmtpd" "$peers/bin/aiosmtpd"
+}
+
+bring_lettre() {
+    source=tests/peers/lettre
+    if [ ! -x "$peers/lettre/debug/lettre-send" ] ||
+        [ -n "$(find "$source" -newer "$peers/lettre/debug/lettre-send" -name '*.rs')" ]; then
+        say "building the lettre client"
+        CARGO_TARGET_DIR=$peers/lettre cargo build -q -j2 --manifest-path "$source/Cargo.toml" >&2 || return 1
+        touch "$peers/lettre/debug/lettre-send"
+    fi
+    ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
+}
+
+[ $# -gt 0 ] || set -- postfix swaks curl python lettre
+for peer in "$@"; do
+    "bring_$peer" || missing="$missing $peer"
+done
+[ -z "$missing" ] && exit 0
+say "SKIPPED, cannot be had here:$missing. The tests that need them will say so."
+[ "${PILLARBOX_PEERS:-}" != required ]
