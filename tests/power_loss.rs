@@ -46,7 +46,7 @@ fn recover(world: &Shared, outside: &mut Outside, again: Option<u64>, loss: Loss
 }
 
 fn sweep(late_syncs: bool) {
-    let (seeds, rounds, step) = if is_full() { (24, 8, 1) } else { (4, 4, 3) };
+    let (seeds, rounds, step) = if is_full() { (24, 8, 1) } else { (4, 4, 5) };
     for seed in 0..seeds {
         let start = World::new(seed);
         start.borrow_mut().late_syncs = late_syncs;
@@ -112,7 +112,7 @@ fn recovery_cut_at_any_call_of_its_own_loses_nothing() {
 
 #[test]
 fn an_error_at_any_call_harms_no_message_that_was_answered() {
-    let (seeds, rounds, step) = if is_full() { (8, 6, 1) } else { (2, 4, 4) };
+    let (seeds, rounds, step) = if is_full() { (8, 6, 1) } else { (2, 4, 7) };
     for seed in 0..seeds {
         let calls = run(&World::new(seed), &mut Outside::default(), None, rounds, seed);
         for at in (seed % step..calls).step_by(step as usize) {
