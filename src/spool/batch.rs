@@ -56,14 +56,7 @@ impl<D: Disk> Store<D> {
     /// The next message of which is known what became of it. To be called until it says nothing,
     /// after [`Store::start_batch`] and whenever the disk has answered.
     pub fn poll(&mut self) -> Option<Committed> {
-        while let Some((ticket, result)) = self.reader.disk.synced() {
-            match ticket {
-                Ticket::Cells => self.settle_cells(result),
-                Ticket::Content(s) => self.settle_content(s, result),
-                Ticket::Link(s) => self.settle_link(s, result),
-                Ticket::Status(id) => self.settle_status(id, result),
-            }
-        }
+        self.settle();
         if self.told == 0 {
             return None;
         }
@@ -75,6 +68,23 @@ impl<D: Disk> Store<D> {
         self.told -= 1;
         self.rewind(committed.staging);
         Some(committed)
+    }
+
+    /// Takes the disk's answers, and asks for what it had no room for before.
+    fn settle(&mut self) {
+        loop {
+            let Some((ticket, result)) = self.reader.disk.synced() else {
+                let asked = self.usage.syncs;
+                self.ask_syncs();
+                if self.usage.syncs == asked { return } else { continue }
+            };
+            match ticket {
+                Ticket::Cells => self.settle_cells(result),
+                Ticket::Content(s) => self.settle_content(s, result),
+                Ticket::Link(s) => self.settle_link(s, result),
+                Ticket::Status(id) => self.settle_status(id, result),
+            }
+        }
     }
 
     /// Says what became of a message.
@@ -205,7 +215,9 @@ impl<D: Disk> Store<D> {
 
     /// Asks for the sync of the cells, if there is something to sync, and for those of statuses.
     pub(super) fn ask_syncs(&mut self) {
-        let statuses = self.syncing.copied || self.syncing.wanted;
+        if !self.syncing.copied && !self.syncing.wanted {
+            return;
+        }
         let due = self.syncing.copied || self.syncing.wanted && self.syncing.oldest_ms.is_some();
         if due && !self.syncing.under_way {
             let file = Target::File(&self.reader.cells);
@@ -215,9 +227,7 @@ impl<D: Disk> Store<D> {
                 self.cells.sync_started();
             }
         }
-        if statuses {
-            self.ask_status_syncs();
-        }
+        self.ask_status_syncs();
         if self.syncing.oldest_ms.is_none() && !self.unsynced.any_due() {
             self.syncing.wanted = false;
         }
