@@ -1,5 +1,6 @@
 //! `pillarbox serve`: the relay in the foreground.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{error, info, warn};
@@ -19,12 +20,13 @@ pub fn run(loaded: Loaded) -> Exit {
     if let Err(e) = lines::start(&config.log) {
         return fail(Exit::CannotCreate, format_args!("the log can't be opened: {e}"));
     }
-    let exit = serve(Arc::new(config), file.is_none());
+    let exit = serve(Arc::new(config), file);
     lines::flush();
     exit
 }
 
-fn serve(config: Arc<Config>, is_default: bool) -> Exit {
+fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
+    let is_default = file.is_none();
     // Before any thread starts, so that all of them leave the signals to the loop.
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -44,7 +46,7 @@ fn serve(config: Arc<Config>, is_default: bool) -> Exit {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let event_loop = match EventLoop::new(Arc::clone(&config), bound, disk, signals, Clock::start()) {
+    let event_loop = match EventLoop::new(Arc::clone(&config), file, bound, disk, signals, Clock::start()) {
         Ok(event_loop) => event_loop,
         Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
     };

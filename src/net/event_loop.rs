@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
 use super::listener::Listener;
 use super::mailboxes::Mailboxes;
-use super::outbounds::Outbounds;
+use super::outbounds::{Kit, Outbounds};
+use super::reload;
 use super::transport::{Transport, write_once};
 use crate::config::{Config, Endpoint};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
@@ -68,6 +70,10 @@ pub struct EventLoop {
     signals: Signals,
     course: Course,
     config: Arc<Config>,
+    /// The file it came from.
+    source: Option<PathBuf>,
+    /// Waits until nothing is on its way by the present one.
+    next_config: Option<Arc<Config>>,
     timeouts: Timeouts,
     doors: Doors,
     inbound: Box<[Option<Inbound>]>,
@@ -109,6 +115,7 @@ impl EventLoop {
     /// Puts everything together: all memory that slots and tables need is allocated here.
     pub fn new(
         config: Arc<Config>,
+        source: Option<PathBuf>,
         bound: Vec<Bound>,
         disk: RealDisk,
         signals: Signals,
@@ -133,12 +140,10 @@ impl EventLoop {
             clock,
             signals,
             course: Course::Running,
-            timeouts: Timeouts {
-                command_ms: millis(config.limits.command_timeout),
-                data_ms: millis(config.limits.data_timeout),
-                session_ms: millis(config.limits.session_timeout),
-            },
+            timeouts: Timeouts::of(&config.limits),
             config,
+            source,
+            next_config: None,
             doors,
             inbound: (0..slots).map(|_| None).collect(),
             ready: Vec::with_capacity(slots),
@@ -198,14 +203,55 @@ impl EventLoop {
     fn obey(&mut self, request: Request, now: Now) {
         match request {
             Request::End => self.end(now),
-            Request::Reload => {
-                error!("a new configuration takes a restart in this version: nothing was reloaded")
-            }
+            Request::Reload => self.reload(),
             Request::RetryAll => {
                 let count = self.relay.retry_all(now);
                 info!("asked to retry: {count} messages are due now");
             }
         }
+    }
+
+    /// Reads the configuration file again; a bad one changes nothing.
+    fn reload(&mut self) {
+        let Some(file) = &self.source else {
+            return info!("- asked to reload: there is no configuration file to read");
+        };
+        match reload::read(file, &self.config) {
+            Ok(config) => {
+                info!("- {} read again", file.display());
+                self.next_config = Some(Arc::new(config));
+            }
+            Err(mistakes) => {
+                for line in mistakes.lines() {
+                    error!("- {line}");
+                }
+                error!("- the old configuration stays");
+            }
+        }
+    }
+
+    /// Starts to use a new configuration as soon as nothing is on its way by the old one. False as
+    /// long as it has to wait.
+    fn reconfigure(&mut self, now: Now) -> bool {
+        if self.next_config.is_none() {
+            return true;
+        }
+        if self.relay.is_delivering() {
+            return false;
+        }
+        let Some(config) = self.next_config.take() else { return true };
+        let kit = &mut Kit {
+            hostname: &self.config.hostname,
+            scratch: &mut self.scratch,
+            relay: &mut self.relay,
+            registry: self.poll.registry(),
+            now,
+        };
+        self.outbounds.stop(kit);
+        self.timeouts = Timeouts::of(&config.limits);
+        self.relay.reconfigure(Arc::clone(&config), now);
+        self.config = config;
+        true
     }
 
     /// One turn's work.
@@ -217,7 +263,7 @@ impl EventLoop {
         self.relay.start_batch(filling);
         self.tell_committed(now);
         self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
-        let kit = &mut super::outbounds::Kit {
+        let kit = &mut Kit {
             hostname: &self.config.hostname,
             scratch: &mut self.scratch,
             relay: &mut self.relay,
@@ -226,7 +272,9 @@ impl EventLoop {
         };
         self.outbounds.work(kit);
         if self.course == Course::Running {
-            self.start_deliveries(now);
+            if self.reconfigure(now) {
+                self.start_deliveries(now);
+            }
         }
         let figures = self.figures();
         self.controls.work(&mut self.relay, &figures, now);
@@ -317,7 +365,7 @@ impl EventLoop {
             match group.via {
                 crate::relay::round::Via::Mailbox => self.mailboxes.begin(group, &mut self.relay, now),
                 crate::relay::round::Via::Hosts => {
-                    let kit = &mut super::outbounds::Kit {
+                    let kit = &mut Kit {
                         hostname: &self.config.hostname,
                         scratch: &mut self.scratch,
                         relay: &mut self.relay,
@@ -407,7 +455,7 @@ impl EventLoop {
             self.inbound.iter().all(Option::is_none) && self.mailboxes.is_idle() && self.outbounds.is_idle();
         let over = idle || now.mono_ms >= until_ms;
         if over {
-            let kit = &mut super::outbounds::Kit {
+            let kit = &mut Kit {
                 hostname: &self.config.hostname,
                 scratch: &mut self.scratch,
                 relay: &mut self.relay,
@@ -456,8 +504,4 @@ fn turn_away(mut transport: Transport, client: &Client, reply: &Reply) {
     let _ = write!(line, "{reply}\r\n");
     let _ = write_once(&mut transport, line.as_bytes());
     transport.finish();
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }

@@ -5,8 +5,10 @@
 //! answered by the relay's intake; only the commit is answered later.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::transport::{Moved, Ready, Transport};
+use crate::config::Limits;
 use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS};
 use crate::relay::Relay;
 use crate::relay::client::Client;
@@ -31,6 +33,22 @@ pub struct Timeouts {
     pub data_ms: u64,
     /// For all of it.
     pub session_ms: u64,
+}
+
+impl Timeouts {
+    /// Those of the configuration.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            command_ms: millis(limits.command_timeout),
+            data_ms: millis(limits.data_timeout),
+            session_ms: millis(limits.session_timeout),
+        }
+    }
+}
+
+/// Milliseconds, of a size that can be added to a clock.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 
 /// What a slot works with during one turn.

@@ -11,4 +11,5 @@ pub mod mailboxes;
 pub mod names;
 pub mod outbound;
 pub mod outbounds;
+pub mod reload;
 pub mod transport;

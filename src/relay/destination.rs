@@ -236,6 +236,17 @@ impl Destinations {
         }
     }
 
+    /// Forgets every destination; those who stood in their lines wait, due now.
+    pub fn clear(&mut self, queue: &mut Queue, now_ms: u64) {
+        for one in &mut self.table {
+            while let Some(message) = queue.step_out(&mut one.line) {
+                queue.wait(message, now_ms);
+            }
+        }
+        self.table.clear();
+        self.lined_up = 0;
+    }
+
     /// Ends every back-off: somebody asked for a try now.
     pub fn reopen_all(&mut self) {
         for one in &mut self.table {

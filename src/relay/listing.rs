@@ -14,7 +14,7 @@ use super::route;
 use crate::config::{Config, Via};
 use crate::limits::PATH_OCTETS;
 use crate::smtp::command::{Body, Ret};
-use crate::spool::{Cursor, Damage, Disk, Line, Place, Reader, RecipientState, Status};
+use crate::spool::{Cursor, Damage, Disk, Line, Place, Reader, Status};
 
 /// What is known of a message without its envelope.
 #[derive(Clone, Copy, Debug)]
@@ -110,13 +110,11 @@ fn message<'a>(facts: &Facts, from: &'a str, client: &'a str) -> Message<'a> {
 
 fn recipient<'a>(config: &Config, status: &'a Status, from: &str, to: &'a str, number: u16) -> Recipient<'a> {
     let state = status.state(number);
-    // The status keeps one reply; whoever still waits without one of his own waits for the same hop.
-    let has_reply = status.replied == number || (state == RecipientState::Pending && status.tries > 0);
     Recipient {
         to,
         state,
         via: via(config, from, to),
-        reply: if has_reply { &status.reply } else { "" },
+        reply: status.reply_of(number),
         attempts: status.tries,
     }
 }

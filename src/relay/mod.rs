@@ -181,6 +181,11 @@ impl Relay {
             recent: Recent::new(),
         };
         relay.place_found();
+        match relay.queue.len() {
+            0 => {}
+            1 => info!("- one message was waiting in the spool"),
+            n => info!("- {n} messages were waiting in the spool"),
+        }
         Ok(relay)
     }
 
@@ -192,11 +197,6 @@ impl Relay {
             if let Some(key) = self.first_key(place) {
                 self.queue.update(at, tries, key);
             }
-        }
-        match self.queue.len() {
-            0 => {}
-            1 => info!("- one message was waiting in the spool"),
-            n => info!("- {n} messages were waiting in the spool"),
         }
     }
 
@@ -314,6 +314,20 @@ impl Relay {
             count += 1;
         }
         count
+    }
+
+    /// True while messages are on their way.
+    pub fn is_delivering(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
+    /// Takes a new configuration, while nothing is on its way: every message finds its destination
+    /// anew. The sizes of tables stay as they are.
+    pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
+        assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
+        self.config = config;
+        self.destinations.clear(&mut self.queue, now.mono_ms);
+        self.place_found();
     }
 
     /// A host of a route, in the order in which they are tried.

@@ -21,6 +21,9 @@ pub const STATUS_REPLY_OCTETS: usize = CRC_AT - REPLY_AT;
 
 const _: () = assert!(STATUS_REPLY_OCTETS >= 120 && STATUS_REPLY_OCTETS <= u8::MAX as usize);
 
+/// In place of a recipient's number: the reply is that of all who are pending.
+pub const EVERYBODY: u16 = u16::MAX;
+
 /// Where a recipient stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientState {
@@ -49,7 +52,7 @@ pub struct Status {
     pub arrived_unix_s: u64,
     /// Wall clock at the last try; 0: none or unknown.
     pub tried_unix_s: u64,
-    /// The recipient that `reply` belongs to.
+    /// The recipient that `reply` belongs to, or [`EVERYBODY`].
     pub replied: u16,
     /// The last reply, or the last error in words.
     pub reply: String<STATUS_REPLY_OCTETS>,
@@ -96,8 +99,17 @@ impl Status {
         }
     }
 
-    /// Keeps the last reply, as much of it as fits.
+    /// Keeps the last reply, as much of it as fits. The same reply to another recipient makes it
+    /// that of all who are pending.
     pub fn reply(&mut self, recipient: u16, text: &str) {
+        let kept = text.get(..self.reply.len()).unwrap_or_default();
+        let again = !text.is_empty()
+            && kept == self.reply
+            && (self.reply.len() == STATUS_REPLY_OCTETS || text.len() == kept.len());
+        if again && self.replied != recipient {
+            self.replied = EVERYBODY;
+            return;
+        }
         self.replied = recipient;
         self.reply.clear();
         for c in text.chars() {
@@ -105,6 +117,15 @@ impl Status {
                 break;
             }
         }
+    }
+
+    /// The last reply, if it is that of this recipient.
+    pub fn reply_of(&self, recipient: u16) -> &str {
+        let is_theirs = match self.replied {
+            EVERYBODY => self.state(recipient) == RecipientState::Pending,
+            replied => replied == recipient,
+        };
+        if is_theirs { &self.reply } else { "" }
     }
 
     /// True if nothing is left to do for a message of that many recipients.
@@ -232,6 +253,25 @@ mod tests {
         assert!(!s.is_done(4));
         s.removed = true;
         assert!(s.is_done(4));
+    }
+
+    #[test]
+    fn a_reply_to_one_and_to_all() {
+        let mut s = Status::new(Id::default());
+        s.reply(0, "451 4.4.1 refused");
+        assert_eq!((s.reply_of(0), s.reply_of(1)), ("451 4.4.1 refused", ""));
+        s.reply(1, "451 4.4.1 refused");
+        s.set(2, RecipientState::Delivered);
+        assert_eq!(
+            (s.reply_of(0), s.reply_of(1), s.reply_of(2)),
+            ("451 4.4.1 refused", "451 4.4.1 refused", "")
+        );
+        s.reply(1, "450 4.2.1 busy");
+        assert_eq!((s.reply_of(0), s.reply_of(1)), ("", "450 4.2.1 busy"));
+        let long = "x".repeat(300);
+        s.reply(1, &long);
+        s.reply(2, &long);
+        assert_eq!(s.replied, EVERYBODY);
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! A new configuration for a running relay.
+//!
+//! What decides over messages (routes, access, limits of a session, the schedule) changes at once;
+//! what sockets, slots and files were made from at the start stays as it was, and the log says that it
+//! takes a restart.
+
+use std::path::Path;
+
+use log::warn;
+
+use crate::config::{self, Config};
+use crate::sys;
+
+/// Reads the file again. What can't change without a restart is taken from `old`, and told. `Err`:
+/// what is wrong with the file, a line a mistake.
+pub fn read(file: &Path, old: &Config) -> Result<Config, String> {
+    let folder = std::env::current_dir().map_err(|e| format!("the working directory: {e}"))?;
+    let loaded =
+        config::load(Some(file), &sys::host_name(), &folder).map_err(|refused| refused.to_string())?;
+    let mut new = loaded.config;
+    let keep = |what: &str, changed: bool| {
+        if changed {
+            warn!("- [{what}] has changed, which takes a restart: the old values hold until then");
+        }
+    };
+    keep("listen", new.listen != old.listen);
+    keep("spool", new.spool != old.spool);
+    keep("run", new.run != old.run);
+    keep("log", new.log != old.log);
+    let (ours, theirs) = (&old.limits, &new.limits);
+    keep("limits", ours.sessions != theirs.sessions || ours.deliveries != theirs.deliveries);
+    new.listen.clone_from(&old.listen);
+    new.spool.clone_from(&old.spool);
+    new.run.clone_from(&old.run);
+    new.log.clone_from(&old.log);
+    new.limits.sessions = old.limits.sessions;
+    new.limits.deliveries = old.limits.deliveries;
+    Ok(new)
+}
