@@ -182,7 +182,7 @@ impl Lines {
             let lost = std::mem::take(&mut self.lost);
             self.sink.prefix(&mut self.line);
             let _ =
-                write!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time\n");
+                writeln!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time");
             self.ring.extend(self.line.iter().copied());
             self.line.clear();
             self.drain();
@@ -196,7 +196,11 @@ impl Lines {
             let piece = &front[..front.len().min(PIECE_OCTETS)];
             match self.sink.write(piece) {
                 Ok(0) | Err(_) => return,
-                Ok(n) => (0..n).for_each(|_| drop(self.ring.pop_front())),
+                Ok(n) => {
+                    for _ in 0..n {
+                        self.ring.pop_front();
+                    }
+                }
             }
         }
     }
