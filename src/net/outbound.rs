@@ -191,7 +191,7 @@ impl Outbound {
             || self.give_up(&Reply::new(451, (3, 2), "too many names are being looked up"), with)
     }
 
-    /// The helper's answer. False: as for [`Outbound::look_up`].
+    /// The helper's answer. False: the outbound slot can go no further by itself.
     pub fn resolved(&mut self, addresses: Result<Addresses, String<80>>, with: &mut With<'_>) -> bool {
         match addresses {
             Ok(addresses) => {
