@@ -56,14 +56,7 @@ impl<D: Disk> Store<D> {
     /// The next message of which is known what became of it. To be called until it says nothing,
     /// after [`Store::start_batch`] and whenever the disk has answered.
     pub fn poll(&mut self) -> Option<Committed> {
-        while let Some((ticket, result)) = self.reader.disk.synced() {
-            match ticket {
-                Ticket::Cells => self.settle_cells(result),
-                Ticket::Content(s) => self.settle_content(s, result),
-                Ticket::Link(s) => self.settle_link(s, result),
-                Ticket::Status(id) => self.settle_status(id, result),
-            }
-        }
+        self.settle();
         if self.told == 0 {
             return None;
         }
@@ -75,6 +68,23 @@ impl<D: Disk> Store<D> {
         self.told -= 1;
         self.rewind(committed.staging);
         Some(committed)
+    }
+
+    /// Takes the disk's answers, and asks for what it had no room for before.
+    fn settle(&mut self) {
+        loop {
+            let Some((ticket, result)) = self.reader.disk.synced() else {
+                let asked = self.usage.syncs;
+                self.ask_syncs();
+                if self.usage.syncs == asked { return } else { continue }
+            };
+            match ticket {
+                Ticket::Cells => self.settle_cells(result),
+                Ticket::Content(s) => self.settle_content(s, result),
+                Ticket::Link(s) => self.settle_link(s, result),
+                Ticket::Status(id) => self.settle_status(id, result),
+            }
+        }
     }
 
     /// Says what became of a message.
@@ -139,6 +149,10 @@ impl<D: Disk> Store<D> {
     /// last: a copy that fails half-way leaves no head behind. What comes out of the staging file
     /// is checked on its way.
     fn copy(&mut self, s: StagingIndex, head: &Head, block: u32) -> io::Result<()> {
+        if self.copy_gathered(s, head, block)? {
+            return Ok(());
+        }
+        self.flush_staging(s)?;
         let Some(staging) = &self.slots[s.number()].file else { return Err(io::ErrorKind::NotFound.into()) };
         let reader = &mut self.reader;
         let geometry = reader.superblock.geometry;
@@ -180,9 +194,30 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    /// Writes a message that never went to its staging file into its run; false if some of it did.
+    fn copy_gathered(&mut self, s: StagingIndex, head: &Head, block: u32) -> io::Result<bool> {
+        let Self { gather, reader, usage, .. } = self;
+        let geometry = reader.superblock.geometry;
+        let Some(body) = gather.all_from(s, geometry.block() + HEAD_OCTETS as u64) else { return Ok(false) };
+        let filled = HEAD_OCTETS + body.len();
+        let padded = head.blocks as usize * geometry.block() as usize;
+        if filled as u64 != head.octets() || padded > reader.scratch.len() {
+            return Ok(false);
+        }
+        let run = &mut reader.scratch[..padded];
+        run[..HEAD_OCTETS].copy_from_slice(&head.encode(&reader.superblock.key, u64::from(block)));
+        run[HEAD_OCTETS..filled].copy_from_slice(body);
+        run[filled..].fill(0);
+        reader.disk.write_at(&reader.cells, run, geometry.block_at(block))?;
+        usage.written_octets += padded as u64;
+        Ok(true)
+    }
+
     /// Asks for the sync of the cells, if there is something to sync, and for those of statuses.
     pub(super) fn ask_syncs(&mut self) {
-        let statuses = self.syncing.copied || self.syncing.wanted;
+        if !self.syncing.copied && !self.syncing.wanted {
+            return;
+        }
         let due = self.syncing.copied || self.syncing.wanted && self.syncing.oldest_ms.is_some();
         if due && !self.syncing.under_way {
             let file = Target::File(&self.reader.cells);
@@ -192,9 +227,7 @@ impl<D: Disk> Store<D> {
                 self.cells.sync_started();
             }
         }
-        if statuses {
-            self.ask_status_syncs();
-        }
+        self.ask_status_syncs();
         if self.syncing.oldest_ms.is_none() && !self.unsynced.any_due() {
             self.syncing.wanted = false;
         }

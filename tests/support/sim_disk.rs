@@ -6,6 +6,8 @@
 //! come and go independently. A failed sync behaves as Linux does: the pages count as clean, so a
 //! later sync reports success and yet nothing more is written.
 
+#![allow(dead_code)]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
