@@ -67,19 +67,6 @@ fn too_many_sessions_of_one_client() {
 }
 
 #[test]
-fn messages_per_hour() {
-    let folder = Folder::new("hourly");
-    let relay = config(&folder).set("limits", "messages_per_hour", "2").start();
-    let mut client = Client::hello(relay.port);
-    for _ in 0..2 {
-        let reply = client.deliver("a@client.test", &["b@local.test"], &message("one of two\r\n"));
-        assert!(reply.starts_with("250"), "{reply}");
-    }
-    client.expect("MAIL FROM:<a@client.test>", "450 4.7.1");
-    relay.stop();
-}
-
-#[test]
 fn one_octet_now_and_then_does_not_keep_a_session() {
     let folder = Folder::new("slow");
     let mut relay = config(&folder)

@@ -165,7 +165,11 @@ fn everything_in_one_write_and_bare_line_ends() {
 fn smtp_source_to_smtp_sink() {
     let folder = Folder::new("sink");
     let Some(sink) = Server::smtp_sink(&[]) else { return };
-    let config = Config::new(folder.path(), "a").smarthost(&format!("127.0.0.1:{}", sink.port));
+    let config = Config::new(folder.path(), "a").smarthost(&format!("127.0.0.1:{}", sink.port)).set(
+        "limits",
+        "sessions_per_client",
+        "16",
+    );
     let relay = config.start();
     let messages = amount(200, 2000).to_string();
     for more in [&["-d"][..], &["-N"], &["-o"]] {
@@ -224,9 +228,10 @@ fn clients_of_every_kind() {
         command.args(["--server", "127.0.0.1", "--port", &port, "--from", "a@client.test"]);
         command.args(["--to", "swaks@local.test", "--data"]).arg(format!("@{}", file.display()));
         peers::succeed(&mut command, b"");
+        // It ends what it reads from a file with a line end of its own.
         assert_same(
             "swaks",
-            &unix_lines(text.as_bytes()),
+            &unix_lines(format!("{text}\r\n").as_bytes()),
             without_trace(&unix_lines(&only(&config, "swaks"))),
         );
     }

@@ -93,6 +93,9 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     if let Some(at) = takes_all.filter(|at| at + 1 < config.route.len()) {
         warn(&format!("route {} takes everything: those after it are never asked", at + 1));
     }
+    if config.limits.message_size > config.spool.max_size {
+        warn("limits.message_size is more than spool.max_size: a message larger than the spool never fits");
+    }
     if config.run.sandbox && loaded.file.is_some() {
         warn("run.sandbox is not in this version yet: it runs without");
     }
@@ -198,6 +201,9 @@ mod tests {
         let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test\"]\nvia = \"reject\"\n";
         assert!(warned(all).contains("route 1 takes everything"));
         assert!(warned("[spool]\nmax_size = \"1024GiB\"\n").contains("KiB left"));
+        let small = "[spool]\nmax_size = \"1MiB\"\n";
+        assert!(!warned(small).contains("never fits"), "the default gives way");
+        assert!(warned(&format!("{small}[limits]\nmessage_size = \"2MiB\"\n")).contains("never fits"));
     }
 
     #[test]

@@ -177,15 +177,14 @@ fn client(mut section: Section<'_>, all: &mut Vec<Client>, notes: &mut Notes) {
 fn limits(mut section: Section<'_>, limits: &mut Limits, spool: u64, notes: &mut Notes) {
     let s = &mut section;
     s.set("sessions", &mut limits.sessions, notes, number(1..=SESSIONS as u16));
-    // The defaults give way to what they have to fit into.
-    limits.sessions_per_client = limits.sessions_per_client.min(limits.sessions);
-    s.set("sessions_per_client", &mut limits.sessions_per_client, notes, number(1..=limits.sessions));
+    // More for one than there are in all is no mistake: it is never reached.
+    s.set("sessions_per_client", &mut limits.sessions_per_client, notes, number(1..=SESSIONS as u16));
     s.set("deliveries", &mut limits.deliveries, notes, number(1..=DELIVERIES as u16));
-    limits.deliveries_per_destination = limits.deliveries_per_destination.min(limits.deliveries);
-    let range = 1..=limits.deliveries;
+    let range = 1..=DELIVERIES as u16;
     s.set("deliveries_per_destination", &mut limits.deliveries_per_destination, notes, number(range));
+    // The default gives way to a small spool; what was written down stands, and `check` warns.
     limits.message_size = limits.message_size.min(spool);
-    let range = MESSAGE_OCTETS_MIN..=MESSAGE_OCTETS.min(spool);
+    let range = MESSAGE_OCTETS_MIN..=MESSAGE_OCTETS;
     s.set("message_size", &mut limits.message_size, notes, size(range));
     s.set("recipients", &mut limits.recipients, notes, number(1..=RECIPIENTS as u16));
     s.set("messages_per_hour", &mut limits.messages_per_hour, notes, number(0..=u32::MAX));

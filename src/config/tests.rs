@@ -74,11 +74,19 @@ fn without_a_file_everything_stays_here() {
 }
 
 #[test]
-fn defaults_give_way_to_what_they_must_fit_into() {
-    let text = "[spool]\nmax_size = \"1MiB\"\n[limits]\nsessions = 2\ndeliveries = 1\n";
+fn the_default_message_size_gives_way_to_a_small_spool() {
+    let size = |text| Config::parse(text, "host.test").unwrap().limits.message_size;
+    assert_eq!(size("[spool]\nmax_size = \"1MiB\"\n"), 1 << 20);
+    assert_eq!(size("[spool]\nmax_size = \"1MiB\"\n[limits]\nmessage_size = \"2MiB\"\n"), 2 << 20);
+}
+
+#[test]
+fn more_for_one_than_there_are_in_all_is_no_mistake() {
+    let text =
+        "[limits]\nsessions = 4\nsessions_per_client = 9\ndeliveries = 1\ndeliveries_per_destination = 3\n";
     let limits = Config::parse(text, "host.test").unwrap().limits;
-    assert_eq!((limits.message_size, limits.sessions_per_client), (1 << 20, 2));
-    assert_eq!(limits.deliveries_per_destination, 1);
+    assert_eq!((limits.sessions, limits.sessions_per_client), (4, 9));
+    assert_eq!((limits.deliveries, limits.deliveries_per_destination), (1, 3));
 }
 
 #[test]
@@ -88,8 +96,9 @@ fn one_mistake_is_named_with_its_place() {
     wrong("\n[limits]\n  sesions = 3\n", 3, 3, "did you mean sessions?");
     wrong("\n[limits]\nsessions = \"many\"\n", 3, 13, "a number from 1 to 1024");
     wrong("[limits]\nsessions = 0\n", 2, 12, "out of range");
-    wrong("[limits]\nsessions = 4\nsessions_per_client = 5\n", 3, 23, "1 to 4");
-    wrong("[limits]\nmessage_size = \"1KiB\"\n", 2, 17, "\"64KiB\" to \"64MiB\"");
+    wrong("[limits]\nsessions = 4\nsessions_per_client = 1025\n", 3, 23, "1 to 1024");
+    wrong("[limits]\ndeliveries_per_destination = 129\n", 2, 30, "1 to 128");
+    wrong("[limits]\nmessage_size = \"1KiB\"\n", 2, 17, "\"64KiB\" to \"1GiB\"");
     wrong("[limits]\nmessage_size = \"9 MB\"\n", 2, 17, "25MiB");
     wrong("[limits\n", 1, 8, "expected a right bracket");
     wrong("a = \"\n", 1, 6, "invalid character");

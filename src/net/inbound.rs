@@ -29,7 +29,7 @@ const CLOSING_MS: u64 = 10_000;
 pub struct Timeouts {
     /// For one command.
     pub command_ms: u64,
-    /// For [`PROGRESS_OCTETS`] of content, or for the peer to take our replies.
+    /// For a good piece of content, or for the peer to take our replies.
     pub data_ms: u64,
     /// For all of it.
     pub session_ms: u64,

@@ -184,7 +184,7 @@ impl Lines {
             let lost = std::mem::take(&mut self.lost);
             self.sink.prefix(&mut self.line);
             let _ =
-                write!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time\n");
+                writeln!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time");
             self.ring.extend(self.line.iter().copied());
             self.line.clear();
             self.drain();

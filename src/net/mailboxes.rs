@@ -96,7 +96,7 @@ impl Mailboxes {
         while let Some(answer) = self.helper.answer() {
             let slot = self.slots.get_mut(answer.ticket as usize).and_then(Option::take);
             if let Some(Delivery::Finishing { group, folder }) = slot {
-                end(relay, &group, &folder, answer.result.as_ref().map(|()| ()), now);
+                end(relay, &group, &folder, answer.result.as_ref().copied(), now);
             }
         }
     }

@@ -188,7 +188,7 @@ impl Outbound {
             || self.give_up(&Reply::new(451, (3, 2), "too many names are being looked up"), with)
     }
 
-    /// The helper's answer. False: as for [`Outbound::look_up`].
+    /// The helper's answer. False: nobody is left to deliver to; every recipient has had its outcome.
     pub fn resolved(&mut self, addresses: Result<Addresses, String<80>>, with: &mut With<'_>) -> bool {
         match addresses {
             Ok(addresses) => {

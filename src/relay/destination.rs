@@ -165,7 +165,7 @@ impl Destinations {
     }
 
     /// The next destination, in turn, that has somebody waiting and may take one more delivery
-    /// by `may`; each is offered once between calls of [`Destinations::turn_over`].
+    /// by `may`. The search goes on behind the one that was found last.
     pub fn next_ready(&mut self, now_ms: u64, mut may: impl FnMut(&Destination) -> bool) -> Option<Slot> {
         if self.lined_up == 0 {
             return None;

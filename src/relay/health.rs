@@ -78,13 +78,13 @@ pub struct Health<'a> {
 /// A destination, for the report.
 #[derive(Clone, Copy, Debug)]
 pub struct DestinationFigures<'a> {
-    /// The last host that was tried, at most [`PATH_OCTETS`].
+    /// The last host that was tried, at most [`PATH_OCTETS`](crate::limits::PATH_OCTETS).
     pub host: &'a str,
     /// Failures in a row.
     pub failures: u8,
     /// Seconds until it is tried again, if it is left alone now.
     pub until_s: Option<u64>,
-    /// What it said last, at most [`REPLY_TEXT_OCTETS`].
+    /// What it said last, at most [`REPLY_TEXT_OCTETS`](crate::limits::REPLY_TEXT_OCTETS).
     pub reply: &'a str,
 }
 

@@ -155,7 +155,7 @@ pub fn finish(drafts: &[Draft], mut outcome: impl FnMut(usize, io::Result<()>)) 
         let mut rest = linked;
         for at in (0..drafts.len()).filter(together) {
             rest &= !(1 << at);
-            outcome(at, synced.as_ref().map(|()| ()).map_err(|e| e.kind().into()));
+            outcome(at, synced.as_ref().copied().map_err(|e| e.kind().into()));
         }
         linked = rest;
     }

@@ -5,7 +5,7 @@
 //! for trusted clients. Nothing is buffered, so any split of the octets gives the same content.
 
 /// Octets of output that one octet of input can make.
-const MOST: usize = 3;
+pub const MOST: usize = 3;
 
 /// Which octets end a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -207,7 +207,8 @@ impl Connection {
         let act = (shared.script)(self.number, &Event::Content(&content));
         let accepts = match act {
             Act::Friendly => true,
-            Act::Say(reply) => reply.starts_with('2'),
+            // "25x" is no reply: a hop that says that has not taken anything.
+            Act::Say(reply) => reply.starts_with('2') && is_reply(reply),
             Act::Cut | Act::Silence => false,
         };
         if accepts && !self.to.is_empty() {
@@ -256,6 +257,14 @@ impl Connection {
         }
         io::ErrorKind::ConnectionAborted.into()
     }
+}
+
+/// Three digits, then a space, a hyphen or the end.
+fn is_reply(line: &str) -> bool {
+    let (code, rest) = line.split_at(line.len().min(3));
+    code.len() == 3
+        && code.bytes().all(|octet| octet.is_ascii_digit())
+        && matches!(rest.as_bytes().first(), None | Some(b' ' | b'-'))
 }
 
 const HELLO: &str = "250-next.test\r\n250-PIPELINING\r\n250-SIZE 100000000\r\n250-8BITMIME\r\n\
