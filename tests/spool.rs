@@ -104,6 +104,38 @@ fn what_the_scan_saw_is_durable() {
 }
 
 #[test]
+fn an_old_message_whose_blocks_a_newer_one_took_is_no_damage() {
+    let world = World::new(2);
+    let (mut store, _) = open(&world).unwrap();
+    let mut outside = Outside::default();
+    assert!(!goes_large(&world, &mut store, &mut outside, 5000));
+    let old = *outside.messages.keys().next().unwrap();
+    let Stage::Answered(place) = outside.messages[&old].stage else { panic!("not committed") };
+    drop(store);
+    world.borrow_mut().reboot(Loss::Nothing);
+    let before = world.borrow_mut().octets(Folder::Root, "cells").clone();
+    let (mut store, _) = open(&world).unwrap();
+    remove(&mut store, place);
+    store.sync_status();
+    assert!(store.poll().is_none());
+    drop(store);
+    // The ring starts at its front again: two messages of one block each take the old one's place.
+    let (mut store, _) = open(&world).unwrap();
+    for _ in 0..2 {
+        assert!(!goes_large(&world, &mut store, &mut outside, 900));
+    }
+    drop(store);
+    world.borrow_mut().reboot(Loss::Nothing);
+    // The old head is back, and its status is not: block 0 and the table as they were.
+    for part in [4 * 4096..5 * 4096, 2 * 4096..4 * 4096] {
+        world.borrow_mut().octets(Folder::Root, "cells")[part.clone()].copy_from_slice(&before[part]);
+    }
+    let (_, found) = open(&world).unwrap();
+    assert!(found.len() == 1 && found[0].0.id != old);
+    assert!(world.borrow().names(Folder::Corrupt).is_empty());
+}
+
+#[test]
 fn limits_are_kept_and_a_bounce_is_exempt() {
     let world = World::new(1);
     let settings = Settings { max_messages: 1, message_octets: 100, ..SETTINGS };
