@@ -19,7 +19,8 @@ fn after_a_full_disk_the_spool_takes_mail_again() {
     let (mut store, _) = open(&world).unwrap();
     let (mut outside, mut chance) = (Outside::default(), Chance::new(3));
     world.borrow_mut().arm(Some((0, Fault::From(io::ErrorKind::StorageFull))));
-    assert_eq!(outside.offer(&mut store, StagingIndex(0), 3000, &mut chance), None);
+    // Longer than what is gathered in memory before it is written.
+    assert_eq!(outside.offer(&mut store, StagingIndex(0), 9000, &mut chance), None);
     world.borrow_mut().arm(None);
     let mut id = None;
     while id.is_none() {

@@ -82,7 +82,7 @@ fn exit_of(code: &str) -> Exit {
 /// Prints an answer to standard output as it is; octets of mail are not to be decoded.
 pub fn print(told: &mut Spill) -> Exit {
     let mut out = io::stdout().lock();
-    match told.reader().and_then(|mut told| io::copy(&mut told, &mut out)).and_then(|_| out.flush()) {
+    match io::copy(told, &mut out).and_then(|_| out.flush()) {
         Ok(()) => Exit::Ok,
         // A pager that was left has seen enough.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
@@ -116,7 +116,7 @@ mod tests {
     fn answers_and_errors_are_told_apart() {
         let Ok(Answer::Told(mut told)) = answered(b"ok\nerror 1\n\xff\n") else { panic!("not told") };
         let mut octets = Vec::new();
-        told.reader().unwrap().read_to_end(&mut octets).unwrap();
+        told.read_to_end(&mut octets).unwrap();
         assert_eq!(octets, b"error 1\n\xff\n");
         let Ok(Answer::Refused { exit, why }) = answered(b"error 65 no such message\n") else { panic!() };
         assert_eq!((exit, why.as_str()), (Exit::Data, "no such message"));

@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User, geteuid};
 
 use super::exit::Exit;
 use super::{complain, fail, load, print};
-use crate::config::{Config, Loaded, Via, memory_ceiling};
+use crate::config::{Config, DEFAULT_USER, Loaded, Via, memory_ceiling};
 use crate::relay::route;
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
@@ -47,7 +47,7 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
 /// What is right in itself but wrong on this machine; `serve` must not start with it either.
 pub fn mistakes(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some(name) = config.run.user.as_deref().filter(|name| geteuid().is_root() && !is_user(name)) {
+    if let Some(name) = missing_user(config).filter(|name| *name != DEFAULT_USER) {
         found
             .push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
     }
@@ -64,11 +64,19 @@ pub fn mistakes(config: &Config) -> Vec<String> {
     found
 }
 
+/// The user to become, if it does not exist.
+fn missing_user(config: &Config) -> Option<&str> {
+    config.run.user.as_deref().filter(|name| geteuid().is_root() && !is_user(name))
+}
+
 /// What works but not as one may think.
 fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let mut found = spool_warnings(config);
     let mut warn = |text: &str| found.push(text.to_owned());
+    if missing_user(config) == Some(DEFAULT_USER) {
+        warn("run.user: there is no user \"pillarbox\", the relay would stay root: make it, or name another");
+    }
     if unix_s() < RELEASE_DATE_UNIX_S {
         warn("the clock stands before this program was made: nothing expires until it is set");
     }

@@ -95,7 +95,7 @@ fn answer(config: &Config, requests: &[Request]) -> Exit {
 /// The number at the start of "2 messages held".
 fn counted(told: &mut Spill) -> usize {
     let mut text = String::new();
-    let read = told.reader().and_then(|told| told.take(64).read_to_string(&mut text));
+    let read = told.take(64).read_to_string(&mut text);
     read.ok().and_then(|_| text.split(' ').next()?.parse().ok()).unwrap_or(0)
 }
 

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use log::{error, info, warn};
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Uid, User, chown, initgroups, setegid, seteuid, setgid, setuid};
 
 use super::exit::Exit;
-use super::{complain, fail};
-use crate::config::{Config, Endpoint, Loaded, Route, Via, memory_ceiling};
+use super::{check, complain, fail};
+use crate::config::{Config, DEFAULT_USER, Endpoint, Loaded, Route, Via, memory_ceiling};
 use crate::net::event_loop::{self, EventLoop};
 use crate::net::log as lines;
-use crate::relay::StartError;
-use crate::spool::{OpenError, RealDisk};
+use crate::spool::{Disk, RealDisk};
 use crate::sys::{Clock, Signals};
 
 /// Runs the relay until it is told to end.
@@ -31,29 +30,22 @@ fn serve(config: Arc<Config>, is_default: bool) -> Exit {
         Ok(signals) => signals,
         Err(e) => return refuse(Exit::Unavailable, format_args!("signals can't be received: {e}")),
     };
-    let bound = match event_loop::bind(&config) {
-        Ok(bound) => bound,
-        Err(e) => return refuse(Exit::Unavailable, e),
-    };
-    if let Err(exit) = become_user(&config) {
-        return exit;
+    if let Some(mistake) = check::mistakes(&config).first() {
+        return refuse(Exit::Config, mistake);
     }
-    let disk = match RealDisk::open(&config.spool.directory, true) {
-        Ok(disk) => disk,
-        Err(e) => {
-            let directory = config.spool.directory.display();
-            return refuse(Exit::CannotCreate, format_args!("the spool {directory} can't be opened: {e}"));
-        }
+    let ready = run_user(&config).and_then(|user| {
+        // The lock comes first: a second relay must not get as far as the ports of the first.
+        let disk = open_spool(&config, user.as_ref())?;
+        let bound = event_loop::bind(&config).map_err(|e| refuse(Exit::Unavailable, e))?;
+        become_user(user)?;
+        Ok((disk, bound))
+    });
+    let (disk, bound) = match ready {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
     };
     let event_loop = match EventLoop::new(Arc::clone(&config), bound, disk, signals, Clock::start()) {
         Ok(event_loop) => event_loop,
-        Err(StartError::Spool(OpenError::Busy)) => {
-            let directory = config.spool.directory.display();
-            return refuse(
-                Exit::TryLater,
-                format_args!("the spool {directory} is in use by another process"),
-            );
-        }
         Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
     };
     greet(&config, is_default);
@@ -76,40 +68,57 @@ fn refuse(exit: Exit, why: impl std::fmt::Display) -> Exit {
     exit
 }
 
-/// Gives up root for the configured user; the ports are bound by then.
-fn become_user(config: &Config) -> Result<(), Exit> {
-    let Some(name) = config.run.user.as_deref().filter(|_| Uid::effective().is_root()) else { return Ok(()) };
-    let user = match User::from_name(name) {
-        Ok(Some(user)) => user,
-        Ok(None) if name == "pillarbox" => {
-            warn!(
-                "- there is no user \"pillarbox\": running as root; make one, or name another in [run] user"
-            );
-            return Ok(());
-        }
-        Ok(None) => return Err(refuse(Exit::Config, format_args!("[run] user: there is no user {name:?}"))),
-        Err(e) => {
-            return Err(refuse(Exit::Config, format_args!("[run] user {name:?} can't be looked up: {e}")));
-        }
+/// The user to become, if there is one to become.
+fn run_user(config: &Config) -> Result<Option<User>, Exit> {
+    let Some(name) = config.run.user.as_deref().filter(|_| Uid::effective().is_root()) else {
+        return Ok(None);
     };
-    if user.uid.is_root() {
-        return Ok(());
+    match User::from_name(name) {
+        Ok(Some(user)) if user.uid.is_root() => Ok(None),
+        Ok(Some(user)) => Ok(Some(user)),
+        Ok(None) if name == DEFAULT_USER => {
+            warn!("- there is no user {name:?}: running as root; make one, or name another in [run] user");
+            Ok(None)
+        }
+        Ok(None) => Err(refuse(Exit::Config, format_args!("[run] user: there is no user {name:?}"))),
+        Err(e) => Err(refuse(Exit::Config, format_args!("[run] user {name:?} can't be looked up: {e}"))),
     }
-    let name = std::ffi::CString::new(name).map_err(|_| Exit::Config)?;
-    let dropped = own_spool(config, user.uid, user.gid)
-        .and_then(|()| nix::unistd::initgroups(&name, user.gid))
-        .and_then(|()| nix::unistd::setgid(user.gid))
-        .and_then(|()| nix::unistd::setuid(user.uid));
-    dropped.map_err(|e| refuse(Exit::Permission, format_args!("can't become the user {name:?}: {e}")))
 }
 
-/// A spool folder that is missing is made for the user who will run.
-fn own_spool(config: &Config, user: Uid, group: Gid) -> nix::Result<()> {
-    let directory = &config.spool.directory;
-    if !directory.exists() && std::fs::create_dir_all(directory).is_ok() {
-        nix::unistd::chown(directory.as_path(), Some(user), Some(group))?;
+/// Opens the spool and takes its lock, as the user who will run, so that all in it is theirs.
+fn open_spool(config: &Config, user: Option<&User>) -> Result<RealDisk, Exit> {
+    let directory = config.spool.directory.as_path();
+    let shown = directory.display();
+    let fail = |e: &dyn std::fmt::Display| {
+        refuse(Exit::CannotCreate, format_args!("the spool {shown} can't be opened: {e}"))
+    };
+    if let Some(user) = user {
+        if !directory.exists() && std::fs::create_dir_all(directory).is_ok() {
+            chown(directory, Some(user.uid), Some(user.gid)).map_err(|e| fail(&e))?;
+        }
+        setegid(user.gid).and_then(|()| seteuid(user.uid)).map_err(|e| fail(&e))?;
     }
-    Ok(())
+    let opened = RealDisk::open(directory, true).and_then(|mut disk| Ok((disk.lock()?, disk)));
+    if user.is_some() {
+        seteuid(Uid::from_raw(0)).and_then(|()| setegid(Gid::from_raw(0))).map_err(|e| fail(&e))?;
+    }
+    match opened {
+        Ok((true, disk)) => Ok(disk),
+        Ok((false, _)) => {
+            Err(refuse(Exit::TryLater, format_args!("the spool {shown} is in use by another process")))
+        }
+        Err(e) => Err(fail(&e)),
+    }
+}
+
+/// Gives up root for good; the ports are bound by then.
+fn become_user(user: Option<User>) -> Result<(), Exit> {
+    let Some(user) = user else { return Ok(()) };
+    let name = std::ffi::CString::new(user.name.as_str()).map_err(|_| Exit::Config)?;
+    initgroups(&name, user.gid)
+        .and_then(|()| setgid(user.gid))
+        .and_then(|()| setuid(user.uid))
+        .map_err(|e| refuse(Exit::Permission, format_args!("can't become the user {:?}: {e}", user.name)))
 }
 
 /// The first lines of the log: what runs, how much memory it may take, and what to do next.

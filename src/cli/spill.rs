@@ -4,8 +4,8 @@
 //! it never waits for whoever takes it, yet it never needs more memory than one buffer.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// Octets that are kept in memory.
 const MEMORY_OCTETS: usize = 64 * 1024;
@@ -16,6 +16,8 @@ pub struct Spill {
     memory: Vec<u8>,
     file: Option<File>,
     octets: u64,
+    /// Octets read.
+    read: u64,
 }
 
 impl Spill {
@@ -29,16 +31,27 @@ impl Spill {
         self.octets
     }
 
-    /// Reads all of it, from its start.
-    pub fn reader(&mut self) -> io::Result<impl Read + '_> {
-        let file: Box<dyn Read + '_> = match &mut self.file {
-            Some(file) => {
-                file.seek(SeekFrom::Start(0))?;
-                Box::new(file)
+    /// Reading starts at the front again; what is written comes behind what is there.
+    pub fn rewind(&mut self) {
+        self.read = 0;
+    }
+}
+
+impl Read for Spill {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let in_memory =
+            usize::try_from(self.read).ok().and_then(|at| self.memory.get(at..)).unwrap_or_default();
+        let n = match &self.file {
+            _ if !in_memory.is_empty() => {
+                let n = in_memory.len().min(room.len());
+                room[..n].copy_from_slice(&in_memory[..n]);
+                n
             }
-            None => Box::new(io::empty()),
+            Some(file) => file.read_at(room, self.read - self.memory.len() as u64)?,
+            None => 0,
         };
-        Ok(self.memory.as_slice().chain(file))
+        self.read += n as u64;
+        Ok(n)
     }
 }
 
@@ -96,7 +109,8 @@ mod tests {
             }
             for _ in 0..2 {
                 let mut read = Vec::new();
-                spill.reader().unwrap().read_to_end(&mut read).unwrap();
+                spill.rewind();
+                spill.read_to_end(&mut read).unwrap();
                 assert!(read == expected, "{pieces}");
             }
             assert_eq!(spill.octets(), expected.len() as u64);

@@ -160,6 +160,7 @@ impl EventLoop {
             let now = self.clock.now();
             self.notice(now);
             self.turn(now);
+            super::log::flush();
             if self.is_over(now) {
                 self.relay.stop();
                 return Ok(());
@@ -171,19 +172,18 @@ impl EventLoop {
     fn notice(&mut self, now: Now) {
         let mut signalled = false;
         for event in &self.events {
-            let (readable, writable) = (
-                event.is_readable() || event.is_read_closed(),
-                event.is_writable() || event.is_write_closed(),
-            );
             match event.token().0 {
                 SIGNALS => signalled = true,
                 WAKER => {}
-                token @ CONTROL.. => self.controls.notice(token - CONTROL, readable, writable),
-                token @ OUTBOUND.. => self.outbounds.notice(token - OUTBOUND, readable, writable),
+                token @ CONTROL.. => {
+                    let readable = event.is_readable() || event.is_read_closed();
+                    self.controls.notice(token - CONTROL, readable, event.is_writable());
+                }
+                token @ OUTBOUND.. => self.outbounds.notice(token - OUTBOUND, event),
                 token @ INBOUND.. => {
                     let slot = token - INBOUND;
                     if let Some(Some(inbound)) = self.inbound.get_mut(slot) {
-                        inbound.notice(readable, writable);
+                        inbound.ready().notice(event);
                         wake(&mut self.ready, &mut self.is_ready, slot);
                     }
                 }
@@ -212,7 +212,8 @@ impl EventLoop {
     fn turn(&mut self, now: Now) {
         self.accept(now);
         self.run_inbound(now);
-        let filling = self.inbound.iter().flatten().filter(|i| i.is_filling()).count();
+        let batch = self.relay.batches();
+        let filling = self.inbound.iter().flatten().filter(|i| i.is_filling(batch)).count();
         self.relay.start_batch(filling);
         self.tell_committed(now);
         self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
@@ -303,7 +304,7 @@ impl EventLoop {
             let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
             self.relay.log_verdict(&inbound.client, inbound.session(), &verdict);
             let terms = terms(&self.config, &inbound.client);
-            verdict.with_answer(|answer| inbound.answer(&terms, answer));
+            verdict.with_answer(|answer| inbound.answer(&terms, answer, self.relay.batches()));
             self.run_slot(slot, now);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::transport::{Moved, Transport, read_once, write_once};
+use super::transport::{Moved, Ready, Transport};
 use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS};
 use crate::relay::Relay;
 use crate::relay::client::Client;
@@ -65,13 +65,14 @@ pub struct Inbound {
     session: Session,
     input: Buffer<INPUT_OCTETS>,
     output: Buffer<OUTPUT_OCTETS>,
-    readable: bool,
-    writable: bool,
+    ready: Ready,
     /// The peer has ended its side; what it sent before still counts.
     ended: bool,
     opened_ms: u64,
     /// The open question was put to the disk and is not answered yet.
     is_committing: bool,
+    /// The batch that its last message was durable with.
+    answered_in: Option<u64>,
     /// Since when the present wait lasts, and for what.
     since_ms: u64,
     waiting: Waiting,
@@ -92,10 +93,10 @@ impl Inbound {
             session,
             input: Buffer::new(),
             output,
-            readable: true,
-            writable: true,
+            ready: Ready::fresh(),
             ended: false,
             is_committing: false,
+            answered_in: None,
             opened_ms: now_ms,
             since_ms: now_ms,
             waiting,
@@ -118,15 +119,17 @@ impl Inbound {
         self.client.remote.address()
     }
 
-    /// The poll's news.
-    pub fn notice(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
-        self.writable |= writable;
+    /// What the poll has told.
+    pub fn ready(&mut self) -> &mut Ready {
+        &mut self.ready
     }
 
     /// True while a transaction is open whose content has yet to end: a batch may wait for it.
-    pub fn is_filling(&self) -> bool {
-        self.session.transaction().is_some() && self.session.waiting() != Waiting::Answer
+    ///
+    /// A session that was answered by the latest batch counts too: clients that hand over message
+    /// after message go on at once, and in step.
+    pub fn is_filling(&self, batch: u64) -> bool {
+        !self.is_committing && (self.session.transaction().is_some() || self.answered_in == Some(batch))
     }
 
     /// Works until it must wait, or has had its share.
@@ -188,12 +191,12 @@ impl Inbound {
         if self.ended {
             return Some(Turn::Over);
         }
-        if !self.readable {
+        if !self.ready.is_readable() {
             return Some(Turn::Wait);
         }
-        match read_once(&mut self.transport, self.input.room()) {
+        match self.ready.read(&mut self.transport, self.input.room()) {
             Moved::Octets(n) => self.input.advance(n),
-            Moved::Nothing => self.readable = false,
+            Moved::Nothing => {}
             Moved::End => self.ended = true,
             Moved::Broken => return Some(Turn::Over),
         }
@@ -203,12 +206,12 @@ impl Inbound {
     /// Sends all of the output, or tells why not: the peer is slow, or gone.
     fn send(&mut self) -> Option<Turn> {
         while !self.output.is_empty() {
-            if !self.writable {
+            if !self.ready.is_writable() {
                 return Some(Turn::Wait);
             }
-            match write_once(&mut self.transport, self.output.filled()) {
+            match self.ready.write(&mut self.transport, self.output.filled()) {
                 Moved::Octets(n) => self.output.consume(n),
-                Moved::Nothing => self.writable = false,
+                Moved::Nothing => {}
                 Moved::End | Moved::Broken => return Some(Turn::Over),
             }
         }
@@ -216,8 +219,9 @@ impl Inbound {
     }
 
     /// The commit's answer.
-    pub fn answer(&mut self, terms: &Terms<'_>, answer: Answer<'_>) {
+    pub fn answer(&mut self, terms: &Terms<'_>, answer: Answer<'_>, batch: u64) {
         self.is_committing = false;
+        self.answered_in = Some(batch);
         self.session.answer(terms, answer, &mut self.output);
     }
 

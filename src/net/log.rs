@@ -1,8 +1,8 @@
 //! Where log lines go: a fixed ring in front of a descriptor that is never waited for.
 //!
 //! A terminal that is stopped, a pipe that nobody reads or a full disk must not stop mail. Lines
-//! wait in the ring until the descriptor takes them; lines that find it full are lost and counted,
-//! and the count is the next line.
+//! wait in the ring until the end of the turn, and until the descriptor takes them; lines that find
+//! it full are lost and counted, and the count is the next line.
 
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Write};
@@ -177,7 +177,9 @@ impl Lines {
             self.lost += 1;
         }
         self.line.clear();
-        self.drain();
+        if self.ring.len() >= RING_OCTETS / 2 {
+            self.drain();
+        }
         if self.lost > 0 && self.ring.is_empty() {
             let lost = std::mem::take(&mut self.lost);
             self.sink.prefix(&mut self.line);
@@ -196,7 +198,11 @@ impl Lines {
             let piece = &front[..front.len().min(PIECE_OCTETS)];
             match self.sink.write(piece) {
                 Ok(0) | Err(_) => return,
-                Ok(n) => (0..n).for_each(|_| drop(self.ring.pop_front())),
+                Ok(n) => {
+                    for _ in 0..n {
+                        self.ring.pop_front();
+                    }
+                }
             }
         }
     }
@@ -239,6 +245,7 @@ mod tests {
         let mut lines = Lines::new(Sink::File(Rotated::open(path.clone(), 200).unwrap()));
         for n in 0..9 {
             writeln!(lines, "id-{n} accepted from=<a@b>").unwrap();
+            lines.flush().unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let old = std::fs::read_to_string(path.with_extension("1")).or_else(|_| {
@@ -272,6 +279,7 @@ mod tests {
                 told |= String::from_utf8_lossy(&room[..n]).contains("log lines were lost");
             }
             writeln!(lines, "more").unwrap();
+            lines.flush().unwrap();
             if told {
                 return;
             }

@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::names::{Addresses, Names, Question, literal};
-use super::transport::{Moved, Transport, read_once, write_once};
+use super::transport::{Moved, Ready, Transport};
 use crate::config::Host;
 use crate::limits::{ADDRESSES, CONNECT_TIMEOUT_S, HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
 use crate::relay::Relay;
@@ -97,8 +97,7 @@ pub struct Outbound {
     work: Option<Work>,
     input: Buffer<REPLY_INPUT_OCTETS>,
     output: Output,
-    readable: bool,
-    writable: bool,
+    ready: Ready,
     since_ms: u64,
 }
 
@@ -119,8 +118,7 @@ impl Outbound {
             work: Some(work),
             input: Buffer::new(),
             output: Output::new(),
-            readable: false,
-            writable: false,
+            ready: Ready::unknown(),
             since_ms: with.now.mono_ms,
         };
         slot.look_up(with).then_some(slot)
@@ -141,10 +139,9 @@ impl Outbound {
         matches!(self.state, State::Resolving) && self.ticket == ticket
     }
 
-    /// The poll's news.
-    pub fn notice(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
-        self.writable |= writable;
+    /// What the poll has told.
+    pub fn ready(&mut self) -> &mut Ready {
+        &mut self.ready
     }
 
     /// Takes the next group onto the idle connection; false if it had to be given back.
@@ -212,7 +209,7 @@ impl Outbound {
             let address = self.addresses[place];
             self.address = Some(address);
             self.since_ms = with.now.mono_ms;
-            (self.readable, self.writable) = (false, false);
+            self.ready = Ready::unknown();
             match TcpStream::connect(address) {
                 Ok(stream) => {
                     let mut transport = Transport::Tcp(stream);
@@ -235,7 +232,7 @@ impl Outbound {
         let State::Connecting { transport, place } = &self.state else { return None };
         let place = *place;
         let error = match transport.take_error() {
-            Ok(None) if !self.writable => return Some(Turn::Wait),
+            Ok(None) if !self.ready.is_writable() => return Some(Turn::Wait),
             Ok(None) if transport.is_connected() => None,
             Ok(None) => return Some(Turn::Wait),
             Ok(Some(e)) | Err(e) => Some(e),
@@ -249,7 +246,7 @@ impl Outbound {
             self.input.clear();
             self.output.clear();
             self.since_ms = with.now.mono_ms;
-            self.readable = true;
+            self.ready = Ready::fresh();
         }
         None
     }
@@ -296,7 +293,7 @@ impl Outbound {
         match step.next {
             Next::Input => self.exchange(true, with),
             Next::Output => self.exchange(false, with),
-            Next::Ready => self.ready(with),
+            Next::Ready => self.take_next(with),
             Next::Recipient(nth) => self.name_recipient(nth, with),
             Next::Content => self.content(with),
             Next::Outcome(outcome) => self.hear(&outcome, with),
@@ -317,13 +314,13 @@ impl Outbound {
         if sent && !reading {
             return None;
         }
-        if !self.readable {
+        if !self.ready.is_readable() {
             return Some(Turn::Wait);
         }
         let State::Talking { transport, .. } = &mut self.state else { return None };
-        match read_once(transport, self.input.room()) {
+        match self.ready.read(transport, self.input.room()) {
             Moved::Octets(n) => self.input.advance(n),
-            Moved::Nothing => self.readable = false,
+            Moved::Nothing => {}
             Moved::End => return self.lost("connection closed by the server", with),
             Moved::Broken => return self.lost("connection broken", with),
         }
@@ -334,12 +331,12 @@ impl Outbound {
     fn send(&mut self) -> Result<bool, ()> {
         let State::Talking { transport, .. } = &mut self.state else { return Err(()) };
         while !self.output.is_empty() {
-            if !self.writable {
+            if !self.ready.is_writable() {
                 return Ok(false);
             }
-            match write_once(transport, self.output.filled()) {
+            match self.ready.write(transport, self.output.filled()) {
                 Moved::Octets(n) => self.output.consume(n),
-                Moved::Nothing => self.writable = false,
+                Moved::Nothing => {}
                 Moved::End | Moved::Broken => return Err(()),
             }
         }
@@ -347,7 +344,7 @@ impl Outbound {
     }
 
     /// The server waits for a transaction: the rest of this group, the next group, or none.
-    fn ready(&mut self, with: &mut With<'_>) -> Option<Turn> {
+    fn take_next(&mut self, with: &mut With<'_>) -> Option<Turn> {
         if self.work.as_ref().is_some_and(|w| w.undecided.is_empty()) {
             with.relay.destination_answered(self.key, &self.host_text());
             self.finish_work(with);

@@ -71,9 +71,9 @@ impl Outbounds {
     }
 
     /// The poll's news of a slot.
-    pub fn notice(&mut self, slot: usize, readable: bool, writable: bool) {
+    pub fn notice(&mut self, slot: usize, event: &mio::event::Event) {
         if let Some(Some(outbound)) = self.slots.get_mut(slot) {
-            outbound.notice(readable, writable);
+            outbound.ready().notice(event);
             self.ready[slot] = true;
         }
     }

@@ -105,6 +105,66 @@ impl Source for Transport {
     }
 }
 
+/// What the poll has told of a connection and what has not been used up yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    readable: bool,
+    writable: bool,
+    /// The peer's end is in sight: reading goes on until it is read, since no more news of it will
+    /// come.
+    ending: bool,
+}
+
+impl Ready {
+    /// A fresh connection: try, and see.
+    pub const fn fresh() -> Self {
+        Self { readable: true, writable: true, ending: false }
+    }
+
+    /// One that is still being made: the poll will tell.
+    pub const fn unknown() -> Self {
+        Self { readable: false, writable: false, ending: false }
+    }
+
+    /// The poll's news.
+    pub fn notice(&mut self, event: &mio::event::Event) {
+        self.ending |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.ending;
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+    }
+
+    /// True if a read may bring something.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// True if a write may take something.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Reads once. What comes short of the room was all there is: the next news will be news, so
+    /// that one call in two is spared.
+    pub fn read(&mut self, from: &mut impl Read, room: &mut [u8]) -> Moved {
+        let moved = read_once(from, room);
+        match moved {
+            Moved::Nothing => self.readable = false,
+            Moved::Octets(n) if n < room.len() && !self.ending => self.readable = false,
+            _ => {}
+        }
+        moved
+    }
+
+    /// Writes once.
+    pub fn write(&mut self, to: &mut impl Write, octets: &[u8]) -> Moved {
+        let moved = write_once(to, octets);
+        if moved == Moved::Nothing {
+            self.writable = false;
+        }
+        moved
+    }
+}
+
 /// What one read or write came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {

@@ -320,7 +320,10 @@ impl Relay {
             Fate::Delivered => {
                 self.counters.delivered += 1;
                 round.status.set(who, RecipientState::Delivered);
-                self.write_down(index, now);
+                // The last one is written down as the round closes, in the same turn.
+                if !round.status.is_done(round.recipients) {
+                    self.write_down(index, now);
+                }
                 "delivered"
             }
             Fate::Deferred => {

@@ -316,3 +316,6 @@ fn broken_off(why: impl fmt::Display, out: &mut Output) -> Answering {
     let _ = writeln!(out, "\n[broken off: the message {why}]");
     Answering::Over
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,7 +186,7 @@ fn in_words(survival: Survival) -> &'static str {
 /// What stands before the destinations.
 pub fn write_destinations_head(form: Form, out: &mut impl Write) -> fmt::Result {
     match form {
-        Form::Text => out.write_str("destinations\n"),
+        Form::Text => Ok(()),
         Form::Json => out.write_str(",\"destinations\":["),
     }
 }
@@ -202,6 +202,9 @@ pub fn write_destination(
     let state = destination.state();
     match form {
         Form::Text => {
+            if first {
+                out.write_str("destinations\n")?;
+            }
             write!(out, "    {} {state}", Quoted::bare(if host.is_empty() { "-" } else { host }))?;
             if let Some(seconds) = until_s {
                 write!(out, " for {}", Span(seconds))?;
@@ -219,7 +222,7 @@ pub fn write_destination(
 /// What stands between the destinations and the errors. Notes on clients come with a later version.
 pub fn write_errors_head(form: Form, out: &mut impl Write) -> fmt::Result {
     match form {
-        Form::Text => out.write_str("last errors\n"),
+        Form::Text => Ok(()),
         Form::Json => out.write_str("],\"clients\":[],\"errors\":["),
     }
 }
@@ -227,7 +230,12 @@ pub fn write_errors_head(form: Form, out: &mut impl Write) -> fmt::Result {
 /// One error; `first` is true for the first of them.
 pub fn write_error(form: Form, at_unix_s: u64, what: &str, first: bool, out: &mut impl Write) -> fmt::Result {
     match form {
-        Form::Text => writeln!(out, "    {} {}", Moment(at_unix_s), Quoted::new(what)),
+        Form::Text => {
+            if first {
+                out.write_str("last errors\n")?;
+            }
+            writeln!(out, "    {} {}", Moment(at_unix_s), Quoted::new(what))
+        }
         Form::Json => {
             let comma = if first { "" } else { "," };
             write!(out, "{comma}{{\"at\":\"{}\",\"text\":{}}}", Moment(at_unix_s), Quoted::json(what))

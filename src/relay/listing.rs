@@ -33,6 +33,7 @@ pub struct Facts {
 
 /// How far a message was listed.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one a slot, made at start; a box would be a heap")]
 pub enum Listed {
     /// Nothing of it.
     #[default]
@@ -64,7 +65,6 @@ pub fn list<D: Disk>(
         Listed::Whole => return Ok(Listed::Whole),
     };
     let Ok(status) = reader.status(facts.place) else { return end(form, begun, out) };
-    let mut first = !begun;
     let mut client: String<PATH_OCTETS> = String::new();
     let mut full = false;
     let mut written = Ok(());
@@ -82,8 +82,7 @@ pub fn list<D: Disk>(
                     return ControlFlow::Break(());
                 }
                 let recipient = recipient(config, &status, &from, path, number);
-                written = written.and_then(|()| report::write_recipient(form, &recipient, first, out));
-                first = false;
+                written = written.and_then(|()| report::write_recipient(form, &recipient, number == 0, out));
             }
             _ => {}
         }
@@ -135,6 +134,7 @@ fn via(config: &Config, from: &str, to: &str) -> &'static str {
 
 /// How far the envelope of a message was shown.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "one a slot, made at start; a box would be a heap")]
 pub enum Shown {
     /// Nothing of it.
     #[default]

@@ -32,6 +32,7 @@ pub mod route;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use heapless::String;
 use log::{error, info, warn};
@@ -210,11 +211,18 @@ impl Relay {
     /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.
     pub fn start_batch(&mut self, filling: usize) {
         if self.plug.lets_go(self.store.batch_waiting(), filling, self.store.busy_syncing()) {
+            // A disk that syncs in place is done when the call returns.
+            let start = Instant::now();
             // Outcomes are synced along with messages or alone; only the former are waited for.
             if self.store.start_batch() > 0 {
-                self.plug.started();
+                self.plug.started(start);
             }
         }
+    }
+
+    /// Batches so far.
+    pub fn batches(&self) -> u64 {
+        self.plug.batches()
     }
 
     /// The next message of which is known what became of it, and the slot it came in by.

@@ -18,6 +18,8 @@ pub struct Plug {
     batch: Option<Instant>,
     /// How long the last sync took.
     sync: Duration,
+    /// Batches that were started.
+    batches: u64,
 }
 
 impl Plug {
@@ -36,10 +38,16 @@ impl Plug {
         filling == 0 || since.elapsed() >= self.sync.min(WAIT_MAX)
     }
 
-    /// The batch has started.
-    pub fn started(&mut self) {
+    /// A batch has started, at `start`.
+    pub fn started(&mut self, start: Instant) {
         self.since = None;
-        self.batch = Some(Instant::now());
+        self.batch = Some(start);
+        self.batches += 1;
+    }
+
+    /// Batches that were started.
+    pub fn batches(&self) -> u64 {
+        self.batches
     }
 
     /// The batch is durable.
@@ -81,7 +89,7 @@ mod tests {
     #[test]
     fn the_last_sync_is_measured() {
         let mut plug = Plug::default();
-        plug.started();
+        plug.started(Instant::now());
         std::thread::sleep(Duration::from_millis(2));
         plug.ended();
         assert!(plug.sync >= Duration::from_millis(2));

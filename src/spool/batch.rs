@@ -149,6 +149,10 @@ impl<D: Disk> Store<D> {
     /// last: a copy that fails half-way leaves no head behind. What comes out of the staging file
     /// is checked on its way.
     fn copy(&mut self, s: StagingIndex, head: &Head, block: u32) -> io::Result<()> {
+        if self.copy_gathered(s, head, block)? {
+            return Ok(());
+        }
+        self.flush_staging(s)?;
         let Some(staging) = &self.slots[s.number()].file else { return Err(io::ErrorKind::NotFound.into()) };
         let reader = &mut self.reader;
         let geometry = reader.superblock.geometry;
@@ -188,6 +192,25 @@ impl<D: Disk> Store<D> {
         }
         self.usage.written_octets += padded;
         Ok(())
+    }
+
+    /// Writes a message that never went to its staging file into its run; false if some of it did.
+    fn copy_gathered(&mut self, s: StagingIndex, head: &Head, block: u32) -> io::Result<bool> {
+        let Self { gather, reader, usage, .. } = self;
+        let geometry = reader.superblock.geometry;
+        let Some(body) = gather.all_from(s, geometry.block() + HEAD_OCTETS as u64) else { return Ok(false) };
+        let filled = HEAD_OCTETS + body.len();
+        let padded = head.blocks as usize * geometry.block() as usize;
+        if filled as u64 != head.octets() || padded > reader.scratch.len() {
+            return Ok(false);
+        }
+        let run = &mut reader.scratch[..padded];
+        run[..HEAD_OCTETS].copy_from_slice(&head.encode(&reader.superblock.key, u64::from(block)));
+        run[HEAD_OCTETS..filled].copy_from_slice(body);
+        run[filled..].fill(0);
+        reader.disk.write_at(&reader.cells, run, geometry.block_at(block))?;
+        usage.written_octets += padded as u64;
+        Ok(true)
     }
 
     /// Asks for the sync of the cells, if there is something to sync, and for those of statuses.

@@ -42,6 +42,7 @@ impl<D: Disk> Store<D> {
 
     /// Puts status block and head before a message, and asks for its sync.
     fn complete_staging(&mut self, s: StagingIndex, head: &Head) -> io::Result<bool> {
+        self.flush_staging(s)?;
         let Some(file) = &self.slots[s.number()].file else { return Err(io::ErrorKind::NotFound.into()) };
         let reader = &mut self.reader;
         let block = reader.superblock.geometry.block();
@@ -102,6 +103,8 @@ impl<D: Disk> Store<D> {
 
     /// A slot's staging file is its own no longer; the next message gets a new one.
     fn discard(&mut self, s: StagingIndex) {
+        self.gather.forget(s);
+        self.slots[s.number()].touched = false;
         self.slots[s.number()].file = None;
         // Left behind it costs a name, until the slot is used or the spool opened again.
         let _ = self.reader.disk.unlink(Folder::Incoming, &s.name());

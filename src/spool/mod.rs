@@ -13,6 +13,7 @@
 //! | `envelope` | the envelope as text |
 //! | `id` | queue ids |
 //! | `cells` | which blocks are taken |
+//! | `gather` | puts small writes together |
 //! | `staging` | a message while it comes in |
 //! | `reader` | reads what is in the spool, with or without the lock |
 //! | `recover` | the scan at start |
@@ -26,6 +27,7 @@ mod batch;
 mod cells;
 mod disk;
 mod envelope;
+mod gather;
 mod id;
 mod large;
 mod layout;

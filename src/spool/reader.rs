@@ -18,6 +18,9 @@ use super::status::{self, Entry, Status};
 use super::store::{OpenError, Place};
 use crate::limits::{BLOCK_OCTETS, SCRATCH_OCTETS, STATUS_OCTETS};
 
+/// Octets read at once where a head is, in the hope of the whole envelope.
+const FIRST_OCTETS: usize = 1024;
+
 /// The name of the cells file.
 pub const CELLS: &str = "cells";
 
@@ -106,14 +109,7 @@ impl<D: Disk> Reader<D> {
         let mut octets = [0; HEAD_OCTETS];
         let at = self.head_at(place);
         self.read(place, at, &mut octets)?;
-        let (key, bound) = match place.block() {
-            Some(block) => (self.superblock.key, u64::from(block)),
-            None => (LARGE_KEY, LARGE_PLACE),
-        };
-        match Head::decode(&octets, &key, bound) {
-            HeadFound::Valid(head) if head.id == place.id() => Ok(head),
-            _ => Err(Damage::Head),
-        }
+        self.decode_head(place, &octets)
     }
 
     /// What became of a message so far. A missing or broken entry means that all is pending; a
@@ -137,28 +133,47 @@ impl<D: Disk> Reader<D> {
         from: Cursor,
         each: &mut dyn FnMut(Line<'_>, Cursor) -> ControlFlow<()>,
     ) -> Result<Head, Damage> {
-        let head = self.head(place)?;
-        self.check_envelope(place, &head)?;
+        // Most envelopes are short: head and envelope come with one read.
+        let mut first = [0; FIRST_OCTETS];
+        let n = self.read_some(place, self.head_at(place), &mut first)?;
+        let octets = first.first_chunk().filter(|_| n >= HEAD_OCTETS).ok_or(Damage::Missing)?;
+        let head = self.decode_head(place, octets)?;
+        let in_first = first[..n].get(HEAD_OCTETS..HEAD_OCTETS + head.envelope_octets as usize);
+        match in_first {
+            Some(whole) if crc32c::crc32c(whole) != head.envelope_crc => return Err(Damage::Envelope),
+            Some(_) => {}
+            None => self.check_envelope(place, &head)?,
+        }
         let start = self.head_at(place) + HEAD_OCTETS as u64;
         let mut cursor = from;
         while cursor.octets < head.envelope_octets {
             let left = (head.envelope_octets - cursor.octets) as usize;
-            let mut chunk = [0; LINE_OCTETS];
-            let n = left.min(LINE_OCTETS);
-            self.read(place, start + u64::from(cursor.octets), &mut chunk[..n])?;
-            let end = chunk[..n].iter().position(|&b| b == b'\n').ok_or(Damage::Envelope)?;
-            let text = core::str::from_utf8(&chunk[..end]).map_err(|_| Damage::Envelope)?;
-            let line = envelope::read(text, cursor.recipients).ok_or(Damage::Envelope)?;
-            cursor.octets += end as u32 + 1;
-            cursor.recipients += u16::from(matches!(line, Line::To { .. }));
-            if cursor.recipients > head.recipients {
-                return Err(Damage::Envelope);
-            }
+            let mut room = [0; LINE_OCTETS];
+            let chunk = match in_first {
+                Some(whole) => &whole[cursor.octets as usize..],
+                None => {
+                    let n = left.min(LINE_OCTETS);
+                    self.read(place, start + u64::from(cursor.octets), &mut room[..n])?;
+                    &room[..n]
+                }
+            };
+            let line = take_line(chunk, &head, &mut cursor)?;
             if each(line, cursor).is_break() {
                 break;
             }
         }
         Ok(head)
+    }
+
+    fn decode_head(&self, place: Place, octets: &[u8; HEAD_OCTETS]) -> Result<Head, Damage> {
+        let (key, bound) = match place.block() {
+            Some(block) => (self.superblock.key, u64::from(block)),
+            None => (LARGE_KEY, LARGE_PLACE),
+        };
+        match Head::decode(octets, &key, bound) {
+            HeadFound::Valid(head) if head.id == place.id() => Ok(head),
+            _ => Err(Damage::Head),
+        }
     }
 
     /// Reads content at `offset`; less than asked for only at its end.
@@ -237,12 +252,24 @@ impl<D: Disk> Reader<D> {
     }
 
     fn read(&mut self, place: Place, at: u64, octets: &mut [u8]) -> Result<(), Damage> {
-        let source = source(&mut self.disk, &self.cells, place)?;
-        if self.disk.read_at(source.file(), octets, at)? < octets.len() {
-            return Err(Damage::Missing);
-        }
-        Ok(())
+        if self.read_some(place, at, octets)? < octets.len() { Err(Damage::Missing) } else { Ok(()) }
     }
+
+    /// Less than asked for only at the end of the file.
+    fn read_some(&mut self, place: Place, at: u64, octets: &mut [u8]) -> Result<usize, Damage> {
+        let source = source(&mut self.disk, &self.cells, place)?;
+        Ok(self.disk.read_at(source.file(), octets, at)?)
+    }
+}
+
+/// Reads the envelope line at the front of `chunk` and carries the cursor behind it.
+fn take_line<'a>(chunk: &'a [u8], head: &Head, cursor: &mut Cursor) -> Result<Line<'a>, Damage> {
+    let end = chunk.iter().position(|&b| b == b'\n').ok_or(Damage::Envelope)?;
+    let text = core::str::from_utf8(&chunk[..end]).map_err(|_| Damage::Envelope)?;
+    let line = envelope::read(text, cursor.recipients).ok_or(Damage::Envelope)?;
+    cursor.octets += end as u32 + 1;
+    cursor.recipients += u16::from(matches!(line, Line::To { .. }));
+    if cursor.recipients > head.recipients { Err(Damage::Envelope) } else { Ok(line) }
 }
 
 /// The file a message stands in. A large one is opened each time: that costs less than to

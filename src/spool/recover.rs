@@ -11,6 +11,7 @@ use heapless::String;
 
 use super::cells::Cells;
 use super::disk::{Disk, Folder, Kind, Name, Target};
+use super::gather::Gather;
 use super::id::{Id, Ids};
 use super::layout::{Geometry, Head, HeadFound, SUPERBLOCKS, Superblock};
 use super::outcome::{Syncing, Unsynced};
@@ -106,7 +107,7 @@ impl<D: Disk> Store<D> {
         for s in (0..settings.staging).map(StagingIndex) {
             let file = disk.create(Folder::Incoming, &s.name());
             let file = Some(file.map_err(|e| OpenError::disk("make a staging file", &e))?);
-            slots.push(Slot { file, state: State::Idle });
+            slots.push(Slot { file, touched: false, state: State::Idle });
         }
         let reader = Reader::of_cells(disk, cells)?;
         let blocks = reader.superblock.geometry.blocks;
@@ -115,6 +116,7 @@ impl<D: Disk> Store<D> {
             settings: *settings,
             cells: Cells::new(blocks),
             slots: slots.into_boxed_slice(),
+            gather: Gather::new(settings.staging),
             ids,
             sequence: 1,
             syncing: Syncing::default(),

@@ -7,10 +7,12 @@ use std::io;
 
 use super::disk::{Disk, Folder};
 use super::envelope::{self, Line, Origin, Unwritable};
+use super::gather::Out;
 use super::id::Id;
 use super::layout::{HEAD_OCTETS, Head};
+use super::reader::Reader;
 use super::status::RecipientState;
-use super::store::{Message, Store};
+use super::store::{Message, Store, Usage};
 use crate::limits::{LARGE_OCTETS, RECIPIENTS};
 use crate::smtp::command::Notify;
 
@@ -108,6 +110,8 @@ pub enum State {
 pub struct Slot<F> {
     /// The file; none after it went to `large` and no new one could be made yet.
     pub file: Option<F>,
+    /// Octets were written to it since it was last cut off.
+    pub touched: bool,
     /// Where it stands.
     pub state: State,
 }
@@ -275,10 +279,15 @@ impl<D: Disk> Store<D> {
     }
 
     fn write_staging(&mut self, s: StagingIndex, octets: &[u8], at: u64) -> Result<(), Refusal> {
-        let Some(file) = &self.slots[s.number()].file else { return Err(Refusal::Failed) };
-        self.usage.written_octets += octets.len() as u64;
-        let written = self.reader.disk.write_at(file, octets, at);
+        let Self { gather, slots, reader, usage, .. } = self;
+        let written = gather.put(s, at, octets, |out| spill(slots, reader, usage, &out));
         written.map_err(|e| self.refuse("write what comes in", &e))
+    }
+
+    /// Writes out what is still gathered for a staging file.
+    pub(super) fn flush_staging(&mut self, s: StagingIndex) -> io::Result<()> {
+        let Self { gather, slots, reader, usage, .. } = self;
+        gather.flush(s, |out| spill(slots, reader, usage, &out))
     }
 
     /// Once a message is large, what came in is started on its way to the disk, so that little is
@@ -323,10 +332,13 @@ impl<D: Disk> Store<D> {
     /// Makes a staging file ready for the next message. Cutting it off now keeps what is still in
     /// the page cache from ever being written to the medium.
     pub(super) fn rewind(&mut self, s: StagingIndex) {
+        self.gather.forget(s);
         let slot = &mut self.slots[s.number()];
         slot.state = State::Idle;
-        let cut = slot.file.as_ref().is_none_or(|file| self.reader.disk.set_length(file, 0).is_ok());
-        if !cut {
+        if std::mem::take(&mut slot.touched)
+            && let Some(file) = &slot.file
+            && self.reader.disk.set_length(file, 0).is_err()
+        {
             slot.file = None;
         }
     }
@@ -341,4 +353,19 @@ impl<D: Disk> Store<D> {
         }
         refusal
     }
+}
+
+/// Writes gathered octets into their staging file. If that fails, the message they belong to has a
+/// hole, which its sums show when it is copied.
+fn spill<D: Disk>(
+    slots: &mut [Slot<D::File>],
+    reader: &mut Reader<D>,
+    usage: &mut Usage,
+    out: &Out<'_>,
+) -> io::Result<()> {
+    let slot = &mut slots[out.owner.number()];
+    let Some(file) = &slot.file else { return Err(io::ErrorKind::NotFound.into()) };
+    slot.touched = true;
+    usage.written_octets += out.octets.len() as u64;
+    reader.disk.write_at(file, out.octets, out.at)
 }

@@ -13,6 +13,7 @@ use heapless::String;
 use super::cells::Cells;
 use super::disk::Disk;
 use super::envelope::{Cursor, Line};
+use super::gather::Gather;
 use super::id::{Id, Ids};
 use super::layout::{Head, SuperblockError};
 use super::outcome::{Syncing, Unsynced};
@@ -205,6 +206,7 @@ pub struct Store<D: Disk> {
     pub(super) settings: Settings,
     pub(super) cells: Cells,
     pub(super) slots: Box<[Slot<D::File>]>,
+    pub(super) gather: Gather,
     pub(super) ids: Ids,
     /// The next message's sequence number.
     pub(super) sequence: u64,
