@@ -105,6 +105,38 @@ fn what_the_scan_saw_is_durable() {
 }
 
 #[test]
+fn an_old_message_whose_blocks_a_newer_one_took_is_no_damage() {
+    let world = World::new(2);
+    let (mut store, _) = open(&world).unwrap();
+    let mut outside = Outside::default();
+    assert!(!goes_large(&world, &mut store, &mut outside, 5000));
+    let old = *outside.messages.keys().next().unwrap();
+    let Stage::Answered(place) = outside.messages[&old].stage else { panic!("not committed") };
+    drop(store);
+    world.borrow_mut().reboot(Loss::Nothing);
+    let before = world.borrow_mut().octets(Folder::Root, "cells").clone();
+    let (mut store, _) = open(&world).unwrap();
+    remove(&mut store, place);
+    store.sync_status();
+    assert!(store.poll().is_none());
+    drop(store);
+    // The ring starts at its front again: two messages of one block each take the old one's place.
+    let (mut store, _) = open(&world).unwrap();
+    for _ in 0..2 {
+        assert!(!goes_large(&world, &mut store, &mut outside, 900));
+    }
+    drop(store);
+    world.borrow_mut().reboot(Loss::Nothing);
+    // The old head is back, and its status is not: block 0 and the table as they were.
+    for part in [4 * 4096..5 * 4096, 2 * 4096..4 * 4096] {
+        world.borrow_mut().octets(Folder::Root, "cells")[part.clone()].copy_from_slice(&before[part]);
+    }
+    let (_, found) = open(&world).unwrap();
+    assert!(found.len() == 1 && found[0].0.id != old);
+    assert!(world.borrow().names(Folder::Corrupt).is_empty());
+}
+
+#[test]
 fn limits_are_kept_and_a_bounce_is_exempt() {
     let world = World::new(1);
     let settings = Settings { max_messages: 1, message_octets: 100, ..SETTINGS };
@@ -304,4 +336,61 @@ fn what_is_submitted_while_no_relay_runs_is_found_by_the_next() {
     world.borrow_mut().reboot(Loss::All);
     let (mut store, found) = open(&world).unwrap();
     outside.check(&world, &mut store, &found, "offline");
+}
+
+/// Commits a message of three parts with a fault at the first call that writes after `before`;
+/// what was lost on the way must never be answered for.
+fn hole(
+    settings: &Settings,
+    octets: usize,
+    disturb: impl FnOnce(&Shared, &mut Store<SimDisk>),
+) -> Result<Message, Refusal> {
+    let world = World::new(6);
+    let mut store = Store::open(SimDisk::new(&world), settings, &mut |_| true).unwrap();
+    let s = StagingIndex(0);
+    store.begin(s, &Origin::default(), 0).unwrap();
+    store.recipient(s, "first@d.example", Notify::Unsaid, "").unwrap();
+    disturb(&world, &mut store);
+    world.borrow_mut().arm(None);
+    let rest = store
+        .recipient(s, "last@d.example", Notify::Unsaid, "")
+        .and_then(|()| vec![b'x'; octets].chunks(3000).try_for_each(|part| store.write(s, part)));
+    if let Err(refusal) = rest {
+        store.abort(s);
+        return Err(refusal);
+    }
+    store.commit(s, 0);
+    store.start_batch();
+    let result = store.poll().unwrap().result;
+    if let Ok(message) = result {
+        let (head, _) = envelope(&mut store, message.place).unwrap();
+        assert_eq!(content(&mut store, message.place, &head).unwrap().len(), octets);
+    }
+    result
+}
+
+#[test]
+fn what_was_lost_on_its_way_to_the_staging_file_is_never_answered_for() {
+    for octets in [40_000, 5000, 10] {
+        // A recipient whose line could not be kept takes what was gathered before it along.
+        let own = |world: &Shared, store: &mut Store<SimDisk>| {
+            world.borrow_mut().arm(Some((0, Fault::From(io::ErrorKind::StorageFull))));
+            let long = "x".repeat(200);
+            let heard = (0..30).map(|n| {
+                store.recipient(StagingIndex(0), &format!("{long}{n}@d.example"), Notify::Unsaid, "")
+            });
+            assert!(heard.filter(Result::is_err).count() > 0);
+        };
+        assert_eq!(hole(&SETTINGS, octets, own), Err(Refusal::Full), "{octets}");
+        // More messages than buffers: others make this one's be written out, in vain.
+        let crowd = Settings { staging: 80, max_messages: 100, ..SETTINGS };
+        let others = |world: &Shared, store: &mut Store<SimDisk>| {
+            world.borrow_mut().arm(Some((0, Fault::From(io::ErrorKind::StorageFull))));
+            for s in (1..80).map(StagingIndex) {
+                store.begin(s, &Origin::default(), 0).expect("another's loss is not its own");
+            }
+        };
+        assert_eq!(hole(&crowd, octets, others), Err(Refusal::Full), "{octets}");
+        assert!(hole(&SETTINGS, octets, |_, _| ()).is_ok());
+    }
 }

@@ -55,7 +55,8 @@ impl Gather {
 
     /// Puts `octets` for place `at` of a file behind what is gathered for it. `write` is called
     /// first for what has to make room, and for `octets` themselves if they are too many to be
-    /// gathered.
+    /// gathered. What it fails to write is lost to its owner, whose hole `write` has to note; an
+    /// error is given back only if the owner is this one.
     pub fn put<E>(
         &mut self,
         owner: StagingIndex,
@@ -77,7 +78,8 @@ impl Gather {
         let Some(buffer) = self.buffers.iter_mut().min_by_key(|b| (b.owner.is_some(), b.taken)) else {
             return write(Out { owner, at, octets });
         };
-        buffer.write_out(&mut write)?;
+        // Should that fail, it is the other message that has a hole, and `write` that notes it.
+        let _ = buffer.write_out(&mut write);
         self.takes += 1;
         (buffer.owner, buffer.at, buffer.filled, buffer.taken) = (Some(owner), at, 0, self.takes);
         buffer.append(octets);

@@ -105,6 +105,7 @@ impl<D: Disk> Store<D> {
     fn discard(&mut self, s: StagingIndex) {
         self.gather.forget(s);
         self.slots[s.number()].touched = false;
+        self.slots[s.number()].hole = None;
         self.slots[s.number()].file = None;
         // Left behind it costs a name, until the slot is used or the spool opened again.
         let _ = self.reader.disk.unlink(Folder::Incoming, &s.name());

@@ -107,7 +107,7 @@ impl<D: Disk> Store<D> {
         for s in (0..settings.staging).map(StagingIndex) {
             let file = disk.create(Folder::Incoming, &s.name());
             let file = Some(file.map_err(|e| OpenError::disk("make a staging file", &e))?);
-            slots.push(Slot { file, touched: false, state: State::Idle });
+            slots.push(Slot { file, touched: false, hole: None, state: State::Idle });
         }
         let reader = Reader::of_cells(disk, cells)?;
         let blocks = reader.superblock.geometry.blocks;

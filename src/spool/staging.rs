@@ -112,6 +112,8 @@ pub struct Slot<F> {
     pub file: Option<F>,
     /// Octets were written to it since it was last cut off.
     pub touched: bool,
+    /// Why octets of the message that comes in are lost. Such a message is never answered for.
+    pub hole: Option<io::ErrorKind>,
     /// Where it stands.
     pub state: State,
 }
@@ -169,7 +171,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Adds a recipient: its forward-path without brackets, and its DSN parameters. After an
-    /// error the message goes on without it.
+    /// error the message goes on without it, unless the disk failed: then it is refused in the end.
     pub fn recipient(
         &mut self,
         s: StagingIndex,
@@ -280,12 +282,15 @@ impl<D: Disk> Store<D> {
 
     fn write_staging(&mut self, s: StagingIndex, octets: &[u8], at: u64) -> Result<(), Refusal> {
         let Self { gather, slots, reader, usage, .. } = self;
-        let written = gather.put(s, at, octets, |out| spill(slots, reader, usage, &out));
+        let written = slots[s.number()]
+            .whole()
+            .and_then(|()| gather.put(s, at, octets, |out| spill(slots, reader, usage, &out)));
         written.map_err(|e| self.refuse("write what comes in", &e))
     }
 
     /// Writes out what is still gathered for a staging file.
     pub(super) fn flush_staging(&mut self, s: StagingIndex) -> io::Result<()> {
+        self.slots[s.number()].whole()?;
         let Self { gather, slots, reader, usage, .. } = self;
         gather.flush(s, |out| spill(slots, reader, usage, &out))
     }
@@ -335,6 +340,7 @@ impl<D: Disk> Store<D> {
         self.gather.forget(s);
         let slot = &mut self.slots[s.number()];
         slot.state = State::Idle;
+        slot.hole = None;
         if std::mem::take(&mut slot.touched)
             && let Some(file) = &slot.file
             && self.reader.disk.set_length(file, 0).is_err()
@@ -355,8 +361,16 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Writes gathered octets into their staging file. If that fails, the message they belong to has a
-/// hole, which its sums show when it is copied.
+impl<F> Slot<F> {
+    /// An error if octets of its message are lost.
+    fn whole(&self) -> io::Result<()> {
+        self.hole.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+}
+
+/// Writes gathered octets into their staging file. They are forgotten after an error too, so the
+/// message they belong to has a hole from then on; that it has is kept with its slot, for the
+/// write may have been made to give another message room.
 fn spill<D: Disk>(
     slots: &mut [Slot<D::File>],
     reader: &mut Reader<D>,
@@ -364,8 +378,14 @@ fn spill<D: Disk>(
     out: &Out<'_>,
 ) -> io::Result<()> {
     let slot = &mut slots[out.owner.number()];
-    let Some(file) = &slot.file else { return Err(io::ErrorKind::NotFound.into()) };
     slot.touched = true;
     usage.written_octets += out.octets.len() as u64;
-    reader.disk.write_at(file, out.octets, out.at)
+    let written = match &slot.file {
+        Some(file) => reader.disk.write_at(file, out.octets, out.at),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    if let Err(e) = &written {
+        slot.hole = Some(e.kind());
+    }
+    written
 }

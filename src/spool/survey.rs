@@ -17,7 +17,7 @@ impl<D: Disk> Reader<D> {
         let mut block = 0;
         while block < self.superblock.geometry.blocks {
             let mut step = 1;
-            if let HeadFound::Valid(head) = self.head_found(block)? {
+            if let Ok(HeadFound::Valid(head)) = self.head_found(block) {
                 let place = Place::in_cells(head.id, block);
                 if self.check_content(place, &head).is_ok() {
                     match self.tell(place, &head, found) {
