@@ -271,10 +271,8 @@ impl EventLoop {
             now,
         };
         self.outbounds.work(kit);
-        if self.course == Course::Running {
-            if self.reconfigure(now) {
-                self.start_deliveries(now);
-            }
+        if self.course == Course::Running && self.reconfigure(now) {
+            self.start_deliveries(now);
         }
         let figures = self.figures();
         self.controls.work(&mut self.relay, &figures, now);
