@@ -33,6 +33,9 @@ pub struct Desk<Q: 'static, A: 'static> {
 }
 
 impl<Q: Send, A: Send> Helper<Q, A> {
+    /// Octets of heap and stack that a helper takes.
+    pub const OCTETS: usize = size_of::<Queue<Q, DEPTH>>() + size_of::<Queue<A, DEPTH>>() + STACK_OCTETS;
+
     /// Starts a helper. `work` is called whenever questions wait and takes as many as it likes;
     /// what it leaves is offered again.
     ///

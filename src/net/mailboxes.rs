@@ -47,6 +47,9 @@ pub struct Mailboxes {
 }
 
 impl Mailboxes {
+    /// Octets that its helper takes beside the struct itself.
+    pub const OCTETS: usize = Helper::<Question, Answer>::OCTETS;
+
     /// Starts the helper; `waker` is rung for each answer.
     pub fn start(waker: Arc<Waker>) -> io::Result<Self> {
         let helper = Helper::start("mailboxes", waker, finish_batch)?;
