@@ -1,4 +1,4 @@
-//! `pillarbox`: a small mail relay. This page is the map; `manual` is the book.
+//! `pillarbox`: a small mail relay. This page is the map; [`manual`] is the book.
 //!
 //! | module | what it does | may use |
 //! |---|---|---|
@@ -19,6 +19,7 @@
 
 pub mod limits;
 pub mod mail;
+pub mod manual;
 pub mod smtp;
 
 #[cfg(feature = "std")]

@@ -52,7 +52,7 @@ pub struct Status {
     pub arrived_unix_s: u64,
     /// Wall clock at the last try; 0: none or unknown.
     pub tried_unix_s: u64,
-    /// The recipient that `reply` belongs to, or [`EVERYBODY`].
+    /// The recipient that `reply` belongs to, or `EVERYBODY`.
     pub replied: u16,
     /// The last reply, or the last error in words.
     pub reply: String<STATUS_REPLY_OCTETS>,
