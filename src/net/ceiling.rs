@@ -14,6 +14,7 @@ use super::outbounds::Outbounds;
 use crate::config::Config;
 use crate::limits::SCRATCH_OCTETS;
 use crate::relay::Relay;
+use crate::spool::RealDisk;
 use crate::sys;
 
 /// The main thread's stack: some frames hold a message's buffers.
@@ -39,6 +40,7 @@ fn table_octets(config: &Config) -> usize {
         + Controls::OCTETS
         + EventLoop::OCTETS
         + Relay::heap_octets(config, slots)
+        + RealDisk::HELPER_OCTETS
         + SCRATCH_OCTETS
         + log::OCTETS
 }

@@ -4,7 +4,6 @@ pub mod ceiling;
 pub mod control;
 pub mod doors;
 pub mod event_loop;
-pub mod helper;
 pub mod inbound;
 pub mod listener;
 pub mod log;
