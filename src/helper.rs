@@ -31,8 +31,11 @@ pub struct Desk<Q: 'static, A: 'static> {
 }
 
 impl<Q: Send, A: Send> Helper<Q, A> {
-    /// Starts a helper. `wake` is called after each answer. `work` is called whenever questions wait and takes as many as it likes;
-    /// what it leaves is offered again.
+    /// Octets of heap and stack that a helper takes.
+    pub const OCTETS: usize = size_of::<Queue<Q, DEPTH>>() + size_of::<Queue<A, DEPTH>>() + STACK_OCTETS;
+
+    /// Starts a helper. `wake` is called after each answer. `work` is called whenever questions wait
+    /// and takes as many as it likes; what it leaves is offered again.
     ///
     /// The queues live as long as the program, which is why they are leaked, once.
     pub fn start(

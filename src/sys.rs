@@ -209,6 +209,24 @@ pub fn resident_octets() -> u64 {
     pages * page_octets()
 }
 
+/// Octets of the program and its libraries as they are mapped, in RAM or not; an estimate where the
+/// system doesn't tell.
+pub fn image_octets() -> u64 {
+    const UNKNOWN: u64 = 4 * 1024 * 1024;
+    // "START-END permissions offset device inode file": only what is mapped from a file has an inode.
+    let octets = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let from_file = words.nth(3)? != "0";
+        let place = |text| u64::from_str_radix(text, 16).ok();
+        from_file.then_some(place(end)?.saturating_sub(place(start)?))
+    };
+    match std::fs::read_to_string("/proc/self/maps").map(|maps| maps.lines().filter_map(octets).sum()) {
+        Ok(0) | Err(_) => UNKNOWN,
+        Ok(octets) => octets,
+    }
+}
+
 /// Octets of a memory page.
 pub fn page_octets() -> u64 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)

@@ -10,7 +10,8 @@ use nix::unistd::{Uid, User, geteuid};
 
 use super::exit::Exit;
 use super::{complain, fail, load, print};
-use crate::config::{Config, DEFAULT_USER, Loaded, Via, memory_ceiling};
+use crate::config::{Config, DEFAULT_USER, Loaded, Via};
+use crate::net::ceiling::memory_ceiling;
 use crate::relay::route;
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 

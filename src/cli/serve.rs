@@ -8,7 +8,8 @@ use nix::unistd::{Gid, Uid, User, chown, initgroups, setegid, seteuid, setgid, s
 
 use super::exit::Exit;
 use super::{check, complain, fail};
-use crate::config::{Config, DEFAULT_USER, Endpoint, Loaded, Route, Via, memory_ceiling};
+use crate::config::{Config, DEFAULT_USER, Endpoint, Loaded, Route, Via};
+use crate::net::ceiling::memory_ceiling;
 use crate::net::event_loop::{self, EventLoop};
 use crate::net::log as lines;
 use crate::spool::{Disk, RealDisk};

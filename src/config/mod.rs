@@ -7,7 +7,6 @@
 
 mod check;
 mod default;
-mod memory;
 mod mistake;
 mod print;
 mod quantity;
@@ -23,7 +22,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use memory::memory_ceiling;
 pub use mistake::{Mistake, Refused};
 pub use section::nearest;
 pub use types::{

@@ -411,11 +411,3 @@ fn secrets_are_not_printed() {
     let printed = read_all(EXAMPLE).unwrap().to_string();
     assert!(printed.contains("password_command = [\"program\", \"(hidden)\"]"), "{printed}");
 }
-
-#[test]
-fn the_ceiling_grows_with_what_is_asked_for() {
-    let small = Config::parse("", "host.test").unwrap();
-    let large = Config::parse("[limits]\nsessions = 64\n", "host.test").unwrap();
-    assert!(memory_ceiling(&large) - memory_ceiling(&small) <= 32 * 8 * 1024);
-    assert!(memory_ceiling(&large) > memory_ceiling(&small));
-}

@@ -71,6 +71,9 @@ pub struct Controls {
 }
 
 impl Controls {
+    /// Octets of heap that the slots take.
+    pub const OCTETS: usize = CONTROLS * size_of::<Option<Control>>();
+
     /// Empty slots; `first_token` is the poll's token of the first.
     pub fn new(first_token: usize) -> Self {
         Self { slots: (0..CONTROLS).map(|_| None).collect(), first_token, now_ms: 0 }

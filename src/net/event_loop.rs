@@ -14,6 +14,7 @@ use log::{debug, error, info};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::ceiling::memory_ceiling;
 use super::control::Controls;
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
@@ -85,6 +86,8 @@ pub struct EventLoop {
     controls: Controls,
     relay: Relay,
     scratch: Box<[u8]>,
+    /// The most memory that all of it takes.
+    ceiling_octets: u64,
 }
 
 /// A listening socket that is bound and what it is for.
@@ -112,6 +115,9 @@ pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
 }
 
 impl EventLoop {
+    /// Octets of itself and of the list of events; slots and tables tell theirs.
+    pub const OCTETS: usize = size_of::<Self>() + EVENTS * size_of::<mio::event::Event>();
+
     /// Puts everything together: all memory that slots and tables need is allocated here.
     pub fn new(
         config: Arc<Config>,
@@ -148,6 +154,7 @@ impl EventLoop {
             signals,
             course: Course::Running,
             timeouts: Timeouts::of(&config.limits),
+            ceiling_octets: memory_ceiling(&config),
             config,
             source,
             next_config: None,
@@ -403,7 +410,7 @@ impl EventLoop {
     fn figures(&self) -> Figures {
         let (used, max) = self.outbounds.used();
         let sessions = Share { used: self.inbound.iter().flatten().count(), max: self.inbound.len() };
-        Figures { sessions, deliveries: Share { used, max } }
+        Figures { sessions, deliveries: Share { used, max }, ceiling_octets: self.ceiling_octets }
     }
 
     /// When the next turn has to be, if nothing happens before.

@@ -98,6 +98,8 @@ pub struct Inbound {
     progress: usize,
 }
 
+const _: () = assert!(size_of::<Option<Inbound>>() <= 8 * 1024, "a plain slot is at most 8 KiB");
+
 impl Inbound {
     /// A fresh connection, greeted.
     pub fn open(transport: Transport, client: Client, terms: &Terms<'_>, now_ms: u64) -> Self {

@@ -24,6 +24,8 @@ use crate::config::{self, LogLevel, LogTarget};
 const RING_OCTETS: usize = 16 * 1024;
 /// Octets of one line; a longer one is cut.
 const LINE_OCTETS: usize = 2048;
+/// Octets that all of it takes.
+pub const OCTETS: usize = size_of::<Lines>() + size_of::<Deque<u8, RING_OCTETS>>();
 /// Octets that a descriptor which is ready takes without blocking (PIPE_BUF of Linux).
 const PIECE_OCTETS: usize = 4096;
 /// Facility mail, severity info.

@@ -44,6 +44,9 @@ pub struct Mailboxes {
 }
 
 impl Mailboxes {
+    /// Octets that its helper takes beside the struct itself.
+    pub const OCTETS: usize = Helper::<Question, Answer>::OCTETS;
+
     /// Starts the helper; `wake` is called after each answer.
     pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         let helper = Helper::start("mailboxes", wake, finish_batch)?;

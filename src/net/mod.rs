@@ -1,5 +1,6 @@
 //! The event loop and everything that touches a socket.
 
+pub mod ceiling;
 pub mod control;
 pub mod doors;
 pub mod event_loop;

@@ -58,6 +58,11 @@ impl Room for Free<'_> {
 }
 
 impl Outbounds {
+    /// Octets that so many slots and their helper take beside the struct itself.
+    pub const fn octets(count: usize) -> usize {
+        Names::OCTETS + count * (size_of::<Option<Outbound>>() + size_of::<bool>())
+    }
+
     /// `count` slots, and their helper; `first_token` is the poll's token of the first.
     pub fn start(count: usize, first_token: usize, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         Ok(Self {

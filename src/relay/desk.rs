@@ -17,7 +17,6 @@ use super::medium;
 use super::queue::{Entry, Index, State};
 use super::report::{self, Form, Output, PIECE_OCTETS, Standing};
 use super::request::{Action, Request, Which};
-use crate::config::memory_ceiling;
 use crate::limits::REPLY_TEXT_OCTETS;
 use crate::spool::{Head, Id, Place};
 use crate::sys::{self, HEAP, Now};
@@ -288,7 +287,6 @@ impl Relay {
             figures,
             heap: HEAP.heap(),
             resident_octets: sys::resident_octets(),
-            ceiling_octets: memory_ceiling(&self.config),
             spool: SpoolFigures {
                 directory,
                 filesystem,

@@ -97,6 +97,9 @@ impl Default for Destinations {
 }
 
 impl Destinations {
+    /// Octets of heap that the table takes.
+    pub const OCTETS: usize = DESTINATIONS * size_of::<Destination>();
+
     /// An empty table with room for [`DESTINATIONS`], allocated here and never again.
     pub fn new() -> Self {
         Self { table: Vec::with_capacity(DESTINATIONS), lined_up: 0, turn: 0 }

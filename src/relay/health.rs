@@ -31,6 +31,8 @@ pub struct Figures {
     pub sessions: Share,
     /// Outbound slots.
     pub deliveries: Share,
+    /// The most memory that the relay takes.
+    pub ceiling_octets: u64,
 }
 
 /// The spool, for the report.
@@ -67,8 +69,6 @@ pub struct Health<'a> {
     pub heap: Heap,
     /// Octets of the process that are in RAM.
     pub resident_octets: u64,
-    /// Octets that the configuration can make it need at most.
-    pub ceiling_octets: u64,
     /// The spool.
     pub spool: SpoolFigures<'a>,
     /// What has happened since the start.
@@ -107,13 +107,14 @@ pub fn write_health(form: Form, health: &Health<'_>, out: &mut impl Write) -> fm
 }
 
 fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries, ceiling_octets }, heap, spool, counters, .. } =
+        health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
     writeln!(out, "pillarbox {}, up {}", env!("CARGO_PKG_VERSION"), Span(health.uptime_s))?;
     writeln!(out, "sessions      {} of {}", sessions.used, sessions.max)?;
     writeln!(out, "deliveries    {} of {}", deliveries.used, deliveries.max)?;
     let (live, peak) = (Octets(heap.live_octets as u64), Octets(heap.peak_octets as u64));
-    let (resident, ceiling) = (Octets(health.resident_octets), Octets(health.ceiling_octets));
+    let (resident, ceiling) = (Octets(health.resident_octets), Octets(*ceiling_octets));
     writeln!(out, "memory        heap {live} (peak {peak}), resident {resident}, ceiling {ceiling}")?;
     writeln!(
         out,
@@ -142,7 +143,8 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
 }
 
 fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
-    let Health { figures: Figures { sessions, deliveries }, heap, spool, counters, .. } = health;
+    let Health { figures: Figures { sessions, deliveries, ceiling_octets }, heap, spool, counters, .. } =
+        health;
     let directory: heapless::String<MAILBOX_PATH_OCTETS> = text(spool.directory.display());
     let share = |s: &Share| -> heapless::String<64> {
         text(format_args!("{{\"used\":{},\"max\":{}}}", s.used, s.max))
@@ -154,11 +156,7 @@ fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
         ",\"memory\":{{\"heap_bytes\":{},\"heap_peak_bytes\":{}",
         heap.live_octets, heap.peak_octets
     )?;
-    write!(
-        out,
-        ",\"resident_bytes\":{},\"ceiling_bytes\":{}",
-        health.resident_octets, health.ceiling_octets
-    )?;
+    write!(out, ",\"resident_bytes\":{},\"ceiling_bytes\":{}", health.resident_octets, ceiling_octets)?;
     write!(out, ",\"allocations\":{}}}", heap.allocations)?;
     write!(
         out,
@@ -263,10 +261,10 @@ mod tests {
             figures: Figures {
                 sessions: Share { used: 3, max: 36 },
                 deliveries: Share { used: usize::MAX, max: usize::MAX },
+                ceiling_octets: u64::MAX,
             },
             heap: Heap { live_octets: usize::MAX, peak_octets: usize::MAX, allocations: usize::MAX },
             resident_octets: u64::MAX,
-            ceiling_octets: u64::MAX,
             spool: SpoolFigures {
                 directory,
                 filesystem: "overlayfs",

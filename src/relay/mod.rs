@@ -156,17 +156,10 @@ pub struct Mailbox {
 impl Relay {
     /// Opens the spool and reads what waits in it, for `slots` inbound slots.
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
-        let rounds = usize::from(config.limits.deliveries) + MAILBOX_DELIVERIES;
-        // A bounce is never refused for a limit: it has room beside the messages.
-        let mut queue = Queue::new(config.spool.max_messages as usize + rounds);
-        let settings = Settings {
-            max_octets: config.spool.max_size,
-            max_messages: config.spool.max_messages,
-            cells_octets: config.spool.cells_size,
-            staging: u16::try_from(slots + SPARES).unwrap_or(u16::MAX),
-            message_octets: config.limits.message_size,
-        };
-        let store = Store::open(disk, &settings, &mut |found| take_in(&mut queue, &found, now))?;
+        let rounds = rounds(&config);
+        let mut queue = Queue::new(queue_places(&config));
+        let store =
+            Store::open(disk, &settings(&config, slots), &mut |found| take_in(&mut queue, &found, now))?;
         let mut relay = Self {
             config,
             store,
@@ -187,6 +180,15 @@ impl Relay {
             n => info!("- {n} messages were waiting in the spool"),
         }
         Ok(relay)
+    }
+
+    /// Octets of heap that the relay takes, for `slots` inbound slots; all are taken at start.
+    pub fn heap_octets(config: &Config, slots: usize) -> usize {
+        Store::<RealDisk>::heap_octets(&settings(config, slots))
+            + Queue::heap_octets(queue_places(config))
+            + Rounds::heap_octets(rounds(config))
+            + Destinations::OCTETS
+            + (slots + SPARES) * size_of::<Incoming>()
     }
 
     /// Finds out where the messages go that were in the spool at start.
@@ -418,6 +420,26 @@ impl Relay {
             while self.store.poll().is_some() {}
             std::thread::yield_now();
         }
+    }
+}
+
+/// Rounds that can be under way at once.
+fn rounds(config: &Config) -> usize {
+    usize::from(config.limits.deliveries) + MAILBOX_DELIVERIES
+}
+
+/// Places in the queue table. A bounce is never refused for a limit: it has room beside the messages.
+fn queue_places(config: &Config) -> usize {
+    config.spool.max_messages as usize + rounds(config)
+}
+
+fn settings(config: &Config, slots: usize) -> Settings {
+    Settings {
+        max_octets: config.spool.max_size,
+        max_messages: config.spool.max_messages,
+        cells_octets: config.spool.cells_size,
+        staging: u16::try_from(slots + SPARES).unwrap_or(u16::MAX),
+        message_octets: config.limits.message_size,
     }
 }
 

@@ -113,6 +113,11 @@ impl Queue {
         Self { entries, free: (capacity > 0).then_some(0), used: 0, heap, waiting: 0 }
     }
 
+    /// Octets of heap that such a table takes.
+    pub const fn heap_octets(capacity: usize) -> usize {
+        capacity * (size_of::<Entry>() + size_of::<u32>())
+    }
+
     /// Messages in the table.
     pub fn len(&self) -> usize {
         self.used

@@ -97,6 +97,11 @@ impl Rounds {
         Self((0..count.min(usize::from(u8::MAX))).map(|_| None).collect())
     }
 
+    /// Octets of heap that so many take.
+    pub const fn heap_octets(count: usize) -> usize {
+        count * size_of::<Option<Round>>()
+    }
+
     /// Rounds under way.
     pub fn len(&self) -> usize {
         self.0.iter().flatten().count()

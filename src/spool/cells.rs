@@ -54,6 +54,11 @@ impl Cells {
         Self { blocks, used: bits(), done: bits(), leaving: bits(), taken: 0, next: 0 }
     }
 
+    /// Octets of heap that the three bitmaps of so many blocks take.
+    pub const fn heap_octets(blocks: u32) -> usize {
+        3 * blocks.div_ceil(WORD) as usize * size_of::<u64>()
+    }
+
     /// Blocks that are taken.
     pub fn taken(&self) -> u32 {
         self.taken

@@ -53,6 +53,12 @@ impl Gather {
         Self { buffers: (0..count).map(|_| buffer()).collect(), takes: 0 }
     }
 
+    /// Octets of heap that they take.
+    pub const fn heap_octets(staging: u16) -> usize {
+        let count = if (staging as usize) < BUFFERS { staging as usize } else { BUFFERS };
+        count * (BUFFER_OCTETS + size_of::<Buffer>())
+    }
+
     /// Puts `octets` for place `at` of a file behind what is gathered for it. `write` is called
     /// first for what has to make room, and for `octets` themselves if they are too many to be
     /// gathered. What it fails to write is lost to its owner, whose hole `write` has to note; an

@@ -100,6 +100,11 @@ impl Unsynced {
         Self { pending: Vec::with_capacity(messages as usize), failed: Deque::new() }
     }
 
+    /// Octets of heap that so many take.
+    pub const fn heap_octets(messages: u32) -> usize {
+        messages as usize * size_of::<Pending>()
+    }
+
     /// True if there are some whose sync was not asked for.
     pub fn any_due(&self) -> bool {
         self.pending.iter().any(|p| !p.asked)

@@ -78,6 +78,9 @@ impl RealDisk {
         })
     }
 
+    /// Octets that the helper takes.
+    pub const HELPER_OCTETS: usize = Helper::<Question, Answer>::OCTETS;
+
     /// From now on syncs run in a helper; `wake` is called after each.
     pub fn sync_in_helper(&mut self, wake: impl Fn() + Send + 'static) -> io::Result<()> {
         let helper = Helper::start("sync", wake, |desk: &mut Desk<Question, Answer>| {

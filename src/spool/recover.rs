@@ -22,7 +22,7 @@ use super::store::{Message, OpenError, Place, Settings, Store, Usage};
 use crate::limits::{BLOCK_OCTETS, SCRATCH_OCTETS};
 
 /// Octets of the cells file if the configuration names none and there is room enough.
-const CELLS_OCTETS: u64 = 8 * 1024 * 1024;
+pub const CELLS_OCTETS: u64 = 8 * 1024 * 1024;
 
 /// A message that is not done.
 #[derive(Clone, Copy, Debug)]

@@ -18,9 +18,10 @@ use super::id::{Id, Ids};
 use super::layout::{Head, SuperblockError};
 use super::outcome::{Syncing, Unsynced};
 use super::reader::{Damage, Reader};
-use super::recover::Rest;
+use super::recover::{CELLS_OCTETS, Rest};
 use super::staging::{Refusal, Slot, StagingIndex};
 use super::status::Status;
+use crate::limits::{BLOCK_OCTETS, SCRATCH_OCTETS};
 
 /// Octets of an error kept for `status`.
 pub const ERROR_OCTETS: usize = 120;
@@ -227,6 +228,18 @@ pub struct Store<D: Disk> {
 }
 
 impl<D: Disk> Store<D> {
+    /// Octets of heap that an open store takes, whatever it holds. A cells file that was made larger
+    /// than these settings say adds three bits a block.
+    pub fn heap_octets(settings: &Settings) -> usize {
+        let cells_octets = if settings.cells_octets == 0 { CELLS_OCTETS } else { settings.cells_octets };
+        let blocks = u32::try_from(cells_octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
+        SCRATCH_OCTETS
+            + Cells::heap_octets(blocks)
+            + Gather::heap_octets(settings.staging)
+            + Unsynced::heap_octets(settings.max_messages)
+            + usize::from(settings.staging) * size_of::<Slot<D::File>>()
+    }
+
     /// The reading side: head, status, envelope, content.
     pub fn reader(&mut self) -> &mut Reader<D> {
         &mut self.reader

@@ -1,0 +1,66 @@
+//! How much memory the relay takes at most, known before it starts.
+//!
+//! Everything that grows with the configuration is a table made at start: each tells its size, made
+//! of the sizes of the structs themselves, and here they are added up. What does not grow with it is
+//! the program as it is mapped, the stacks, and a fixed allowance; a test holds the resident set
+//! under load to the sum.
+
+use super::control::Controls;
+use super::event_loop::{EventLoop, SUBMITTERS};
+use super::inbound::Inbound;
+use super::log;
+use super::mailboxes::Mailboxes;
+use super::outbounds::Outbounds;
+use crate::config::Config;
+use crate::limits::SCRATCH_OCTETS;
+use crate::relay::Relay;
+use crate::spool::RealDisk;
+use crate::sys;
+
+/// The main thread's stack: some frames hold a message's buffers.
+const STACK_OCTETS: usize = 256 * 1024;
+/// What the helper for names has the system load and read: resolver libraries, hosts, services.
+const RESOLVER_OCTETS: usize = 384 * 1024;
+/// What comes and goes: the configuration and its text, a status report, the allocator's own.
+const PASSING_OCTETS: usize = 384 * 1024;
+
+/// Octets of memory that the relay takes at most under this configuration: code, stacks and heap.
+pub fn memory_ceiling(config: &Config) -> u64 {
+    let fixed = STACK_OCTETS + RESOLVER_OCTETS + PASSING_OCTETS;
+    sys::image_octets() + (fixed + table_octets(config)) as u64
+}
+
+/// Octets of all that is allocated at start.
+fn table_octets(config: &Config) -> usize {
+    let slots = usize::from(config.limits.sessions) + SUBMITTERS;
+    let inbound = size_of::<Option<Inbound>>() + size_of::<usize>() + size_of::<bool>();
+    slots * inbound
+        + Outbounds::octets(usize::from(config.limits.deliveries))
+        + Mailboxes::OCTETS
+        + Controls::OCTETS
+        + EventLoop::OCTETS
+        + Relay::heap_octets(config, slots)
+        + RealDisk::HELPER_OCTETS
+        + SCRATCH_OCTETS
+        + log::OCTETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ceiling(limits: &str) -> u64 {
+        memory_ceiling(&Config::parse(limits, "host.test").unwrap())
+    }
+
+    #[test]
+    fn every_limit_costs_what_its_slot_takes() {
+        let least = ceiling("[limits]\nsessions = 1\ndeliveries = 1\n[spool]\nmax_messages = 1\n");
+        let sessions = ceiling("[limits]\nsessions = 101\ndeliveries = 1\n[spool]\nmax_messages = 1\n");
+        let deliveries = ceiling("[limits]\nsessions = 1\ndeliveries = 101\n[spool]\nmax_messages = 1\n");
+        let messages = ceiling("[limits]\nsessions = 1\ndeliveries = 1\n[spool]\nmax_messages = 1001\n");
+        assert!((6 * 1024..=14 * 1024).contains(&((sessions - least) / 100)), "{}", sessions - least);
+        assert!((5 * 1024..=14 * 1024).contains(&((deliveries - least) / 100)), "{}", deliveries - least);
+        assert!((32..=256).contains(&((messages - least) / 1000)), "{}", messages - least);
+    }
+}
