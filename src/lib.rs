@@ -7,10 +7,10 @@
 //! | [`mail`] | the text of messages: header fields, bounces | `smtp` and below |
 //! | [`spool`] | keeps messages safe on disk | `mail` and below |
 //! | [`relay`] | who may send what, where it goes, and when | `spool` and below, `config` |
-//! | [`net`] | the event loop, slots, listeners, helper threads | `relay` and below |
+//! | [`net`] | the event loop, slots, listeners, the work of helper threads | `relay` and below |
 //! | [`cli`] | the commands | everything |
 //!
-//! `config`, `dns` and `sys` stand at the side. Imports go one way, down this table; a test
+//! `config`, `dns`, `helper` (threads for what blocks) and `sys` stand at the side. Imports go one way, down this table; a test
 //! (`tests/tidy.rs`) reads the `use` lines and fails when one goes up.
 //!
 //! Without the feature `std` only the protocol core remains (`limits`, `smtp`, `mail`), which
@@ -26,6 +26,8 @@ pub mod smtp;
 pub mod cli;
 #[cfg(feature = "std")]
 pub mod config;
+#[cfg(feature = "std")]
+pub mod helper;
 #[cfg(feature = "std")]
 pub mod net;
 #[cfg(feature = "std")]

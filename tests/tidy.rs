@@ -12,7 +12,7 @@ const FUNCTION_LINES: usize = 70;
 /// The modules from the top down: each may use those after it. `SIDE` may be used by all of these
 /// but the protocol core, which needs no operating system.
 const LAYERS: [&str; 8] = ["main", "cli", "net", "relay", "spool", "mail", "smtp", "limits"];
-const SIDE: [&str; 3] = ["config", "dns", "sys"];
+const SIDE: [&str; 4] = ["config", "dns", "helper", "sys"];
 const CORE: [&str; 3] = ["mail", "smtp", "limits"];
 
 /// Packages that may not even stand in the lock file: async runtimes, and a C library.

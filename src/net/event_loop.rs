@@ -117,7 +117,7 @@ impl EventLoop {
         config: Arc<Config>,
         source: Option<PathBuf>,
         bound: Vec<Bound>,
-        disk: RealDisk,
+        mut disk: RealDisk,
         signals: Signals,
         clock: Clock,
     ) -> Result<Self, StartError> {
@@ -125,6 +125,13 @@ impl EventLoop {
         let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), Token(SIGNALS), Interest::READABLE)?;
+        // A loop that can't be woken is gone.
+        let wake = || {
+            let waker = Arc::clone(&waker);
+            move || drop(waker.wake())
+        };
+        // Where syncs run is this line: without it they run in the loop.
+        disk.sync_in_helper(wake())?;
         let slots = usize::from(config.limits.sessions) + SUBMITTERS;
         let relay = Relay::open(Arc::clone(&config), slots, disk, clock.now())?;
         let mut doors = Doors::default();
@@ -132,8 +139,8 @@ impl EventLoop {
             doors.add(listener, purpose, poll.registry(), DOORS)?;
         }
         Ok(Self {
-            outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, Arc::clone(&waker))?,
-            mailboxes: Mailboxes::start(waker)?,
+            outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
+            mailboxes: Mailboxes::start(wake())?,
             controls: Controls::new(CONTROL),
             poll,
             events: Events::with_capacity(EVENTS),

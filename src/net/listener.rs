@@ -17,9 +17,6 @@ use nix::sys::socket::{
 use super::transport::Transport;
 use crate::relay::client::Remote;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 511;
-
 /// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
@@ -46,7 +43,8 @@ impl Listener {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        listen(&fd, Backlog::new(BACKLOG)?)?;
+        // Connections that may wait to be accepted: 511, or what the system allows.
+        listen(&fd, Backlog::MAXALLOWABLE)?;
         Ok(Self::Tcp(TcpListener::from_std(std::net::TcpListener::from(fd))))
     }
 

@@ -2,12 +2,8 @@
 //! forces whole batches of drafts to disk, so that the loop never waits for a mailbox's disk.
 
 use std::io;
-use std::sync::Arc;
 
-use heapless::{String, Vec};
-use mio::Waker;
-
-use super::helper::{Desk, Helper};
+use crate::helper::{Desk, Helper};
 use crate::limits::MAILBOX_PATH_OCTETS;
 use crate::relay::attempt::Attempt;
 use crate::relay::delivery::{Fate, Hop};
@@ -16,6 +12,7 @@ use crate::relay::round::Group;
 use crate::relay::{MAILBOX_DELIVERIES, Mailbox, Relay};
 use crate::smtp::reply::Reply;
 use crate::sys::Now;
+use heapless::{String, Vec};
 
 /// Pieces of content that one delivery copies in one turn.
 const PIECES: usize = 4;
@@ -47,9 +44,9 @@ pub struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Starts the helper; `waker` is rung for each answer.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Self> {
-        let helper = Helper::start("mailboxes", waker, finish_batch)?;
+    /// Starts the helper; `wake` is called after each answer.
+    pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let helper = Helper::start("mailboxes", wake, finish_batch)?;
         Ok(Self { slots: [const { None }; MAILBOX_DELIVERIES], helper })
     }
 

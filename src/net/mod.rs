@@ -3,7 +3,6 @@
 pub mod control;
 pub mod doors;
 pub mod event_loop;
-pub mod helper;
 pub mod inbound;
 pub mod listener;
 pub mod log;

@@ -1,14 +1,10 @@
 //! The `names` helper: asks for the addresses of hosts, which can take seconds.
 
+use crate::helper::{Desk, Helper};
+use crate::limits::{ADDRESSES, HOST_OCTETS};
+use heapless::{String, Vec};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-
-use heapless::{String, Vec};
-use mio::Waker;
-
-use super::helper::{Desk, Helper};
-use crate::limits::{ADDRESSES, HOST_OCTETS};
 
 /// A host whose addresses are wanted.
 #[derive(Debug)]
@@ -36,9 +32,9 @@ pub struct Answer {
 /// The loop's end of the helper.
 pub type Names = Helper<Question, Answer>;
 
-/// Starts the helper; `waker` is rung for each answer.
-pub fn start(waker: Arc<Waker>) -> io::Result<Names> {
-    Helper::start("names", waker, |desk: &mut Desk<Question, Answer>| {
+/// Starts the helper; `wake` is called after each answer.
+pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Names> {
+    Helper::start("names", wake, |desk: &mut Desk<Question, Answer>| {
         while let Some(asked) = desk.question() {
             desk.answer(Answer { ticket: asked.ticket, addresses: resolve(&asked.host, asked.port) });
         }
@@ -101,9 +97,7 @@ mod tests {
 
     #[test]
     fn questions_are_answered_with_their_ticket() {
-        let poll = mio::Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
-        let mut names = start(waker).unwrap();
+        let mut names = start(|| {}).unwrap();
         for (ticket, host) in [(7, "localhost"), (8, "no such name")] {
             assert!(names.ask(Question { ticket, host: String::try_from(host).unwrap(), port: 25 }));
         }

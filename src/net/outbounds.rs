@@ -1,9 +1,8 @@
 //! All outbound slots, and what there is room for.
 
 use std::io;
-use std::sync::Arc;
 
-use mio::{Registry, Token, Waker};
+use mio::{Registry, Token};
 
 use super::mailboxes::Mailboxes;
 use super::names::{self, Names};
@@ -60,11 +59,11 @@ impl Room for Free<'_> {
 
 impl Outbounds {
     /// `count` slots, and their helper; `first_token` is the poll's token of the first.
-    pub fn start(count: usize, first_token: usize, waker: Arc<Waker>) -> io::Result<Self> {
+    pub fn start(count: usize, first_token: usize, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
         Ok(Self {
             slots: (0..count).map(|_| None).collect(),
             ready: vec![false; count].into_boxed_slice(),
-            names: names::start(waker)?,
+            names: names::start(wake)?,
             first_token,
             uses: 0,
         })

@@ -7,7 +7,7 @@
 //! [`Draft::create`] and [`Draft::write`] only fill the page cache and run in the loop;
 //! [`finish`] waits for the disk and runs in a helper, for many drafts at once.
 
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -162,9 +162,7 @@ pub fn finish(drafts: &[Draft], mut outcome: impl FnMut(usize, io::Result<()>)) 
 }
 
 fn sync_folders(draft: &Draft, made: bool) -> io::Result<()> {
-    let mut new = FilePath::new();
-    write!(new, "{}/new", draft.folder).map_err(io::Error::other)?;
-    File::open(new.as_str())?.sync_all()?;
+    File::open(sub_folder(&draft.folder, "new")?.as_str())?.sync_all()?;
     if made {
         let mailbox = Path::new(draft.folder.as_str());
         for folder in mailbox.ancestors().take(3).filter(|f| !f.as_os_str().is_empty()) {
@@ -176,10 +174,11 @@ fn sync_folders(draft: &Draft, made: bool) -> io::Result<()> {
 
 /// Makes a mailbox where there is none; true if anything was made.
 fn make_mailbox(folder: &str, mode: u32) -> io::Result<bool> {
-    let mailbox = Path::new(folder);
-    if FOLDERS.iter().all(|sub| mailbox.join(sub).is_dir()) {
+    // Looked at for every message, so without a path on the heap.
+    if FOLDERS.iter().all(|sub| sub_folder(folder, sub).is_ok_and(|path| Path::new(path.as_str()).is_dir())) {
         return Ok(false);
     }
+    let mailbox = Path::new(folder);
     if let Some(parent) = mailbox.parent() {
         DirBuilder::new().recursive(true).mode(mode).create(parent)?;
     }
@@ -194,9 +193,17 @@ fn make_mailbox(folder: &str, mode: u32) -> io::Result<bool> {
     Ok(true)
 }
 
+fn sub_folder(folder: &str, sub: &str) -> io::Result<FilePath> {
+    path_of(format_args!("{folder}/{sub}"))
+}
+
 fn file_path(folder: &str, sub: &str, name: &str) -> io::Result<FilePath> {
+    path_of(format_args!("{folder}/{sub}/{name}"))
+}
+
+fn path_of(parts: Arguments<'_>) -> io::Result<FilePath> {
     let mut path = FilePath::new();
-    write!(path, "{folder}/{sub}/{name}").map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
+    path.write_fmt(parts).map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
     Ok(path)
 }
 

@@ -295,7 +295,8 @@ impl Relay {
 
     /// When the next turn has to be.
     pub fn next_ms(&self, now: Now) -> Option<u64> {
-        let plug = (self.store.batch_waiting() > 0).then(|| now.mono_ms + self.plug.wait_ms());
+        let can_start = self.store.batch_waiting() > 0 && !self.store.busy_syncing();
+        let plug = can_start.then(|| now.mono_ms + self.plug.wait_ms());
         let open = self.destinations.next_open_ms(now.mono_ms);
         [plug, self.queue.next_due_ms(), open, self.store.status_deadline_ms()].into_iter().flatten().min()
     }

@@ -14,6 +14,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::disk::{Disk, Folder, Kind, Name, Target, Ticket};
+use crate::helper::{Desk, Helper};
 use crate::sys;
 
 /// Syncs that can be under way, or answered and not yet taken.
@@ -28,7 +29,32 @@ pub struct RealDisk {
     root: File,
     folders: [Option<File>; SUBFOLDERS.len()],
     lock: Option<Flock<File>>,
-    answers: Deque<(Ticket, io::Result<()>), SYNCS>,
+    syncs: Syncs,
+}
+
+/// Where syncs run.
+#[derive(Debug)]
+enum Syncs {
+    /// Where they are asked for; the answers wait here.
+    Here(Deque<Answer, SYNCS>),
+    /// In a thread of their own, so that nobody else waits for a slow medium.
+    InHelper(Helper<Question, Answer>),
+}
+
+type Answer = (Ticket, io::Result<()>);
+
+/// What is to be made durable: all of a file, or its data and length.
+#[derive(Debug)]
+struct Question {
+    ticket: Ticket,
+    file: File,
+    is_folder: bool,
+}
+
+impl Question {
+    fn sync(&self) -> io::Result<()> {
+        if self.is_folder { self.file.sync_all() } else { self.file.sync_data() }
+    }
 }
 
 impl RealDisk {
@@ -43,7 +69,24 @@ impl RealDisk {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root: OwnedFd = nix::fcntl::open(directory, flags, Mode::empty())?;
         let folders = [const { None }; SUBFOLDERS.len()];
-        Ok(Self { path: directory.to_owned(), root: root.into(), folders, lock: None, answers: Deque::new() })
+        Ok(Self {
+            path: directory.to_owned(),
+            root: root.into(),
+            folders,
+            lock: None,
+            syncs: Syncs::Here(Deque::new()),
+        })
+    }
+
+    /// From now on syncs run in a helper; `wake` is called after each.
+    pub fn sync_in_helper(&mut self, wake: impl Fn() + Send + 'static) -> io::Result<()> {
+        let helper = Helper::start("sync", wake, |desk: &mut Desk<Question, Answer>| {
+            while let Some(question) = desk.question() {
+                desk.answer((question.ticket, question.sync()));
+            }
+        })?;
+        self.syncs = Syncs::InHelper(helper);
+        Ok(())
     }
 
     fn folder(&self, folder: Folder) -> io::Result<&File> {
@@ -185,15 +228,28 @@ impl Disk for RealDisk {
     /// Syncs here and now. To have a helper thread do it, give it a duplicate of the descriptor
     /// in this place; all callers already wait for the answer.
     fn start_sync(&mut self, ticket: Ticket, target: Target<'_, File>) -> bool {
-        if self.answers.is_full() {
-            return false;
+        let opened = match &target {
+            Target::File(file) => file.try_clone(),
+            Target::Folder(folder) => self.folder(*folder).and_then(File::try_clone),
+        };
+        let is_folder = matches!(target, Target::Folder(_));
+        match (&mut self.syncs, opened) {
+            (Syncs::InHelper(helper), Ok(file)) => helper.ask(Question { ticket, file, is_folder }),
+            // Without a descriptor to spare it is tried again later.
+            (Syncs::InHelper(_), Err(_)) => false,
+            (Syncs::Here(answers), _) if answers.is_full() => false,
+            (Syncs::Here(answers), opened) => {
+                let result = opened.and_then(|file| Question { ticket, file, is_folder }.sync());
+                answers.push_back((ticket, result)).is_ok()
+            }
         }
-        let result = self.sync(target);
-        self.answers.push_back((ticket, result)).is_ok()
     }
 
     fn synced(&mut self) -> Option<(Ticket, io::Result<()>)> {
-        self.answers.pop_front()
+        match &mut self.syncs {
+            Syncs::Here(answers) => answers.pop_front(),
+            Syncs::InHelper(helper) => helper.answer(),
+        }
     }
 
     fn free_octets(&mut self) -> io::Result<u64> {

@@ -5,11 +5,9 @@
 //! ticket and gives answers with the same ticket.
 
 use std::io;
-use std::sync::Arc;
 use std::thread::{Builder, Thread};
 
 use heapless::spsc::{Consumer, Producer, Queue};
-use mio::Waker;
 
 use crate::limits::DELIVERIES;
 
@@ -29,22 +27,22 @@ pub struct Helper<Q: 'static, A: 'static> {
 pub struct Desk<Q: 'static, A: 'static> {
     questions: Consumer<'static, Q>,
     answers: Producer<'static, A>,
-    waker: Arc<Waker>,
+    wake: Box<dyn Fn() + Send>,
 }
 
 impl<Q: Send, A: Send> Helper<Q, A> {
-    /// Starts a helper. `work` is called whenever questions wait and takes as many as it likes;
+    /// Starts a helper. `wake` is called after each answer. `work` is called whenever questions wait and takes as many as it likes;
     /// what it leaves is offered again.
     ///
     /// The queues live as long as the program, which is why they are leaked, once.
     pub fn start(
         name: &str,
-        waker: Arc<Waker>,
+        wake: impl Fn() + Send + 'static,
         mut work: impl FnMut(&mut Desk<Q, A>) + Send + 'static,
     ) -> io::Result<Self> {
         let (questions, asked) = Box::leak(Box::new(Queue::<Q, DEPTH>::new())).split();
         let (given, answers) = Box::leak(Box::new(Queue::<A, DEPTH>::new())).split();
-        let mut desk = Desk { questions: asked, answers: given, waker };
+        let mut desk = Desk { questions: asked, answers: given, wake: Box::new(wake) };
         let handle = Builder::new().name(name.to_owned()).stack_size(STACK_OCTETS).spawn(move || {
             loop {
                 if desk.questions.ready() { work(&mut desk) } else { std::thread::park() }
@@ -67,6 +65,12 @@ impl<Q: Send, A: Send> Helper<Q, A> {
     }
 }
 
+impl<Q, A> std::fmt::Debug for Helper<Q, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Helper").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
 impl<Q, A> Desk<Q, A> {
     /// The next question.
     pub fn question(&mut self) -> Option<Q> {
@@ -79,8 +83,7 @@ impl<Q, A> Desk<Q, A> {
         let mut waits = Some(answer);
         while let Some(answer) = waits.take() {
             waits = self.answers.enqueue(answer).err();
-            // A loop that can't be woken is gone.
-            let _ = self.waker.wake();
+            (self.wake)();
             if waits.is_some() {
                 std::thread::yield_now();
             }
