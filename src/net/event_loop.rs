@@ -220,7 +220,7 @@ impl EventLoop {
             Request::Reload => self.reload(),
             Request::RetryAll => {
                 let count = self.relay.retry_all(now);
-                info!("asked to retry: {count} messages are due now");
+                info!("- asked to retry: {count} messages are due now");
             }
         }
     }
@@ -438,7 +438,7 @@ impl EventLoop {
         if self.course != Course::Running {
             return;
         }
-        info!("asked to stop: no new connections, waiting for what is under way");
+        info!("- asked to stop: no new connections, waiting for what is under way");
         self.course = Course::Ending { until_ms: now.mono_ms + GRACE_MS };
         self.doors.close();
         for slot in 0..self.inbound.len() {

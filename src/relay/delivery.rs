@@ -23,8 +23,9 @@ use crate::sys::Now;
 
 /// A message whose destination has no place in the table yet waits this long, in milliseconds.
 const TABLE_FULL_MS: u64 = 1_000;
-/// A damaged message that can't be set aside is looked at again after this, in milliseconds.
-const DAMAGED_MS: u64 = 600_000;
+/// A message that can't be read, or can't be set aside, is looked at again after this, in
+/// milliseconds.
+const UNREADABLE_MS: u64 = 60_000;
 
 /// For what the net has room now.
 pub trait Room {
@@ -430,6 +431,11 @@ impl Relay {
         round.status.tries = round.status.tries.saturating_add(1);
         round.status.tried_unix_s = now.unix_s;
         round.status.held |= afterwards == Some(Afterwards::Hold);
+        if now.wall_is_sane() && self.queue.entry(at).arrived_unix_s == 0 {
+            // It came while the clock was unset: it ages from now on.
+            round.status.arrived_unix_s = now.unix_s;
+            self.queue.stamp(at, now.unix_s);
+        }
         let tries = round.status.tries;
         self.write_down(index, now);
         self.rounds.end(index);
@@ -486,16 +492,26 @@ impl Relay {
         self.set_aside(at, place, damage, now);
     }
 
+    /// Takes a damaged message out of the queue. What can't be read now may be readable later: a
+    /// lack of descriptors or a loose cable damages no mail.
     fn set_aside(&mut self, at: Index, place: Place, damage: Damage, now: Now) {
         let id = self.queue.entry(at).id;
+        let later_ms = now.mono_ms + UNREADABLE_MS;
+        if matches!(damage, Damage::Unreadable(_)) {
+            self.recent.note(format_args!("{id} {damage}"), now.unix_s);
+            error!("{id} {damage}: tried again in {} s", UNREADABLE_MS / 1000);
+            return self.queue.wait(at, later_ms);
+        }
+        self.recent.note(format_args!("{id} {damage}, set aside"), now.unix_s);
         match self.store.set_aside(place, damage, now.mono_ms) {
-            Ok(()) => {
-                error!("{id} set aside in corrupt/, not sent: {damage}");
+            Ok(()) => self.queue.remove(at),
+            Err(e) if damage == Damage::Missing => {
+                error!("{id} is gone from the spool, nothing is left to send: {e}");
                 self.queue.remove(at);
             }
             Err(e) => {
-                error!("{id} is damaged ({damage}) and can't be set aside: {e}");
-                self.queue.wait(at, now.mono_ms + DAMAGED_MS);
+                error!("{id} {damage} and it can't be set aside: {e}");
+                self.queue.wait(at, later_ms);
             }
         }
     }

@@ -7,6 +7,7 @@
 
 use super::destination::Key;
 use crate::spool::{Id, Place};
+use crate::sys::RELEASE_DATE_UNIX_S;
 
 /// An entry's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,11 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A message that has just come into the queue.
+    /// A message that has just come into the queue. An arrival before the release date is that of
+    /// a clock that was not set: it counts as unknown.
     pub fn new(id: Id, place: Place, size: u64, arrived_unix_s: u64, tries: u16, key: Key) -> Self {
+        let is_known = arrived_unix_s >= RELEASE_DATE_UNIX_S;
+        let arrived_unix_s = if is_known { arrived_unix_s } else { 0 };
         Self { id, place, size, arrived_unix_s, due_ms: 0, tries, key, state: State::Free, next: None }
     }
 
@@ -348,6 +352,8 @@ mod tests {
 
     #[test]
     fn age_is_never_negative_and_unknown_is_none() {
+        let in_1970 = Entry::new(Id::default(), Place::default(), 1, 12, 0, Key::default());
+        assert_eq!(in_1970.age_s(RELEASE_DATE_UNIX_S + 9), 0, "a clock that jumps ages no message");
         let mut one = entry();
         assert_eq!(one.age_s(1_000), 0);
         one.arrived_unix_s = 2_000;
