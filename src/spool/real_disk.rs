@@ -228,8 +228,8 @@ impl Disk for RealDisk {
         }
     }
 
-    /// Syncs here and now. To have a helper thread do it, give it a duplicate of the descriptor
-    /// in this place; all callers already wait for the answer.
+    /// The helper gets a duplicate of the descriptor, so the file may be closed meanwhile. Without a
+    /// helper this syncs here and now, and the answer waits to be taken.
     fn start_sync(&mut self, ticket: Ticket, target: Target<'_, File>) -> bool {
         let opened = match &target {
             Target::File(file) => file.try_clone(),
