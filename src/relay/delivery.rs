@@ -196,7 +196,8 @@ impl Relay {
             match self.form(index, now) {
                 Ok(group) => self.rounds.at(index).waiting = group,
                 Err(damage) => {
-                    self.break_off(index, damage, now);
+                    self.give_up(index, damage);
+                    self.settle(index, now);
                     return None;
                 }
             }
@@ -368,7 +369,10 @@ impl Relay {
         match self.form(index, now) {
             Ok(Some(group)) => self.rounds.at(index).waiting = Some(group),
             Ok(None) => self.settle(index, now),
-            Err(damage) => self.break_off(index, damage, now),
+            Err(damage) => {
+                self.give_up(index, damage);
+                self.settle(index, now);
+            }
         }
     }
 
@@ -480,7 +484,12 @@ impl Relay {
     /// A message turned out to be damaged while it was being delivered: its round goes no further.
     /// The recipients of the group that found it get their outcome as always.
     pub fn damaged(&mut self, group: &Group, damage: Damage) {
-        let round = self.rounds.at(group.round);
+        self.give_up(group.round, damage);
+    }
+
+    /// No more groups of this round; those under way may end.
+    fn give_up(&mut self, index: RoundIndex, damage: Damage) {
+        let round = self.rounds.at(index);
         round.taken = Recipients::all();
         round.waiting = None;
         round.damage = Some(damage);

@@ -249,21 +249,23 @@ impl Relay {
                 health::write_destinations_head(form, out)?;
                 Chapter::Destinations(0)
             }
-            Chapter::Destinations(number) => match self.destinations.iter().nth(number) {
-                None => {
-                    health::write_errors_head(form, out)?;
-                    Chapter::Errors(0)
+            Chapter::Destinations(number) => {
+                match self.destinations.iter().filter(|d| !d.host().is_empty()).nth(number) {
+                    None => {
+                        health::write_errors_head(form, out)?;
+                        Chapter::Errors(0)
+                    }
+                    Some(one) => {
+                        let reply = one.reply().map(text::<REPLY_TEXT_OCTETS>).unwrap_or_default();
+                        let until = one.backs_off_until_ms(now.mono_ms);
+                        let until_s = until.map(|ms| (ms - now.mono_ms).div_ceil(1000));
+                        let (host, failures) = (one.host(), one.failures());
+                        let told = DestinationFigures { host, failures, until_s, reply: &reply };
+                        health::write_destination(form, &told, number == 0, out)?;
+                        Chapter::Destinations(number + 1)
+                    }
                 }
-                Some(one) => {
-                    let reply = one.reply().map(text::<REPLY_TEXT_OCTETS>).unwrap_or_default();
-                    let until = one.backs_off_until_ms(now.mono_ms);
-                    let until_s = until.map(|ms| (ms - now.mono_ms).div_ceil(1000));
-                    let (host, failures) = (one.host(), one.failures());
-                    let told = DestinationFigures { host, failures, until_s, reply: &reply };
-                    health::write_destination(form, &told, number == 0, out)?;
-                    Chapter::Destinations(number + 1)
-                }
-            },
+            }
             Chapter::Errors(number) => match self.recent.at(number) {
                 None => {
                     health::write_health_end(form, out)?;
