@@ -89,19 +89,19 @@ class Pillarbox(Server):
 
     name = "pillarbox"
 
-    def __init__(self, program, folder, route=None, sessions=128):
+    def __init__(self, program, folder, route=None, sessions=128, small=False):
         self.folder, self.port = folder, free_port()
         folder.mkdir(parents=True, exist_ok=True)
         route = route or f'via = "smarthost"\nhosts = ["127.0.0.1:{free_port()}"]\ntls = "none"'
         user = "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
         config = folder / "pillarbox.toml"
+        # What is measured for memory has the defaults, what is measured for speed must never be full.
+        sizes = "" if small else 'max_size = "128MiB"\nmax_messages = 20000\ncells_size = "64MiB"'
         config.write_text(f"""
 hostname = "bench.test"
 [spool]
 directory = "{folder}/spool"
-max_size = "128MiB"
-max_messages = 20000
-cells_size = "64MiB"
+{sizes}
 [[listen]]
 address = "127.0.0.1:{self.port}"
 [limits]

@@ -490,7 +490,8 @@ fn wake(ready: &mut Vec<usize>, is_ready: &mut [bool], slot: usize) {
 fn terms<'a>(config: &'a Config, client: &Client) -> Terms<'a> {
     Terms {
         hostname: &config.hostname,
-        message_size: config.limits.message_size,
+        // What the spool can never hold is refused for good, not for now.
+        message_size: config.limits.message_size.min(config.spool.max_size),
         recipients: config.limits.recipients,
         errors: config.limits.errors,
         role: client.role,

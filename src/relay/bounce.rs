@@ -119,7 +119,7 @@ impl Relay {
                     0,
                     key,
                 );
-                if self.queue.insert(entry, now.mono_ms).is_none() {
+                if self.queue.insert(entry, now).is_none() {
                     error!(
                         "{} the queue table is full: this bounce waits in the spool for a restart",
                         message.id

@@ -342,15 +342,17 @@ impl Relay {
             self.counters.bounced += 1;
         }
         let entry = self.queue.entry(at);
-        let (id, age_s) = (entry.id, entry.age_s(now.unix_s));
+        let (id, tenths) = (entry.id, entry.age_tenths(now.mono_ms));
         let to = forward_path(&mut self.store, place, who);
         info!(
-            "{id} {verb} to=<{}> via={} host={} tls={} reply={} age={age_s}s",
+            "{id} {verb} to=<{}> via={} host={} tls={} reply={} age={}.{}s",
             Quoted::bare(&to),
             hop.via,
             Quoted::bare(hop.host),
             hop.tls,
-            Quoted::new(reply)
+            Quoted::new(reply),
+            tenths / 10,
+            tenths % 10
         );
     }
 

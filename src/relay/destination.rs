@@ -291,6 +291,7 @@ mod tests {
     use super::*;
     use crate::relay::queue::Entry;
     use crate::spool::{Id, Place};
+    use crate::sys::Now;
 
     const WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
@@ -303,7 +304,8 @@ mod tests {
     }
 
     fn message(queue: &mut Queue, key: Key) -> Index {
-        queue.insert(Entry::new(Id::default(), Place::default(), 1, 0, 0, key), 0).unwrap()
+        let now = Now { mono_ms: 0, unix_s: 0 };
+        queue.insert(Entry::new(Id::default(), Place::default(), 1, 0, 0, key), now).unwrap()
     }
 
     #[test]

@@ -191,10 +191,14 @@ impl Relay {
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
-    /// Finds out where the messages go that were in the spool at start.
+    /// Finds out where messages go that came from the spool, or by a new configuration. Those who
+    /// stand in a line stay there: it is found by their key.
     fn place_found(&mut self) {
         for number in 0..self.queue.capacity() {
             let Some((at, entry)) = self.queue.at(number) else { continue };
+            if matches!(entry.state(), queue::State::Ready | queue::State::Delivering) {
+                continue;
+            }
             let (place, tries) = (entry.place, entry.tries);
             if let Some(key) = self.first_key(place) {
                 self.queue.update(at, tries, key);
@@ -249,7 +253,7 @@ impl Relay {
         let key = self.incoming[slot].key();
         let entry =
             Entry::new(message.id, message.place, message.content_octets, message.arrived_unix_s, 0, key);
-        if self.queue.insert(entry, now.mono_ms).is_none() {
+        if self.queue.insert(entry, now).is_none() {
             // The store counts messages as the table does.
             error!("{} the queue table is full: this message waits in the spool for a restart", message.id);
         }
@@ -449,7 +453,7 @@ fn take_in(queue: &mut Queue, found: &Found<'_>, now: Now) -> bool {
     let arrived = if status.arrived_unix_s == 0 { message.arrived_unix_s } else { status.arrived_unix_s };
     let entry =
         Entry::new(message.id, message.place, message.content_octets, arrived, status.tries, Key::default());
-    let Some(at) = queue.insert(entry, now.mono_ms) else { return false };
+    let Some(at) = queue.insert(entry, now) else { return false };
     if status.held {
         queue.hold(at);
     }

@@ -7,7 +7,7 @@
 
 use super::destination::Key;
 use crate::spool::{Id, Place};
-use crate::sys::RELEASE_DATE_UNIX_S;
+use crate::sys::{Now, RELEASE_DATE_UNIX_S};
 
 /// An entry's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Entry {
     pub arrived_unix_s: u64,
     /// Monotonic time of the next try.
     pub due_ms: u64,
+    /// Monotonic time when it came into the table, less its age then: what the log counts from.
+    born_ms: i64,
     /// Tries so far.
     pub tries: u16,
     /// Where the first of its pending recipients goes.
@@ -67,12 +69,30 @@ impl Entry {
     pub fn new(id: Id, place: Place, size: u64, arrived_unix_s: u64, tries: u16, key: Key) -> Self {
         let is_known = arrived_unix_s >= RELEASE_DATE_UNIX_S;
         let arrived_unix_s = if is_known { arrived_unix_s } else { 0 };
-        Self { id, place, size, arrived_unix_s, due_ms: 0, tries, key, state: State::Free, next: None }
+        Self {
+            id,
+            place,
+            size,
+            arrived_unix_s,
+            due_ms: 0,
+            born_ms: 0,
+            tries,
+            key,
+            state: State::Free,
+            next: None,
+        }
     }
 
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Its age in tenths of a second, for people: leaps of the wall clock since it came into the table do
+    /// not show in it.
+    pub fn age_tenths(&self, now_ms: u64) -> u64 {
+        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        u64::try_from(now_ms.saturating_sub(self.born_ms) / 100).unwrap_or(0)
     }
 
     /// Its age by the wall clock, never negative; 0 if its arrival time is unknown.
@@ -158,13 +178,15 @@ impl Queue {
         (0..self.entries.len()).filter_map(|n| self.at(n)).find(|(_, e)| e.id == id).map(|(at, _)| at)
     }
 
-    /// Takes a message in, due at `due_ms`; `None` if the table is full.
-    pub fn insert(&mut self, entry: Entry, due_ms: u64) -> Option<Index> {
+    /// Takes a message in, due now; `None` if the table is full.
+    pub fn insert(&mut self, entry: Entry, now: Now) -> Option<Index> {
         let at = self.free?;
         self.free = self.entries[at as usize].next;
         self.used += 1;
-        self.entries[at as usize] = Entry { state: State::Held, next: None, ..entry };
-        self.wait(Index(at), due_ms);
+        let age_ms = i64::try_from(entry.age_s(now.unix_s).saturating_mul(1000)).unwrap_or(i64::MAX);
+        let born_ms = i64::try_from(now.mono_ms).unwrap_or(i64::MAX).saturating_sub(age_ms);
+        self.entries[at as usize] = Entry { state: State::Held, next: None, born_ms, ..entry };
+        self.wait(Index(at), now.mono_ms);
         Some(Index(at))
     }
 
@@ -317,6 +339,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, unix_s: RELEASE_DATE_UNIX_S + mono_ms / 1000 }
+    }
+
     fn entry() -> Entry {
         Entry::new(Id::default(), Place::default(), 1, 0, 0, Key::default())
     }
@@ -324,20 +350,20 @@ mod tests {
     #[test]
     fn full_is_an_answer() {
         let mut queue = Queue::new(2);
-        let first = queue.insert(entry(), 5).unwrap();
-        assert!(queue.insert(entry(), 5).is_some());
-        assert!(queue.insert(entry(), 5).is_none());
+        let first = queue.insert(entry(), at(5)).unwrap();
+        assert!(queue.insert(entry(), at(5)).is_some());
+        assert!(queue.insert(entry(), at(5)).is_none());
         queue.remove(first);
         assert_eq!(queue.free(), 1);
-        assert!(queue.insert(entry(), 5).is_some());
-        assert!(Queue::new(0).insert(entry(), 0).is_none());
+        assert!(queue.insert(entry(), at(5)).is_some());
+        assert!(Queue::new(0).insert(entry(), at(0)).is_none());
     }
 
     #[test]
     fn a_line_keeps_its_order_and_lets_one_leave() {
         let mut queue = Queue::new(4);
         let mut line = Line::default();
-        let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), 0).unwrap()).collect();
+        let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), at(0)).unwrap()).collect();
         for &at in &all {
             queue.line_up(&mut line, at);
         }
@@ -354,6 +380,10 @@ mod tests {
     fn age_is_never_negative_and_unknown_is_none() {
         let in_1970 = Entry::new(Id::default(), Place::default(), 1, 12, 0, Key::default());
         assert_eq!(in_1970.age_s(RELEASE_DATE_UNIX_S + 9), 0, "a clock that jumps ages no message");
+        let mut queue = Queue::new(1);
+        let old = Entry::new(Id::default(), Place::default(), 1, RELEASE_DATE_UNIX_S, 0, Key::default());
+        let place = queue.insert(old, at(7_000)).unwrap();
+        assert_eq!(queue.entry(place).age_tenths(8_250), 82);
         let mut one = entry();
         assert_eq!(one.age_s(1_000), 0);
         one.arrived_unix_s = 2_000;
@@ -370,7 +400,7 @@ mod tests {
             for (what, due, which) in steps {
                 let one = (!model.is_empty()).then(|| which % model.len().max(1));
                 match (what, one) {
-                    (0, _) => if let Some(at) = queue.insert(entry(), due) { model.push((at, Some(due))) },
+                    (0, _) => if let Some(at) = queue.insert(entry(), at(due)) { model.push((at, Some(due))) },
                     (1, Some(n)) => { queue.remove(model[n].0); model.remove(n); }
                     (2, Some(n)) => { queue.hold(model[n].0); model[n].1 = None; }
                     (_, Some(n)) => { queue.wait(model[n].0, due); model[n].1 = Some(due); }
