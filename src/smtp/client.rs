@@ -42,6 +42,9 @@ use crate::limits::{
     GREETING_TIMEOUT_S, QUIT_TIMEOUT_S, RECIPIENTS,
 };
 
+/// The reply of a server that wants AUTH first (RFC 4954 6).
+const AUTHENTICATION_REQUIRED: u16 = 530;
+
 /// Where commands and content go.
 pub type Output = Buffer<DELIVERY_OUTPUT_OCTETS>;
 
@@ -442,6 +445,11 @@ fn after(state: State, protocol: Protocol, reply: Reply, flushed: bool) -> (Stat
         }
         (State::Awaiting(Reset), Positive) => (State::Ready, None),
         (State::Awaiting(Reset), Transient | Permanent) => (State::Saying(Quit), None),
+        // A server that wants to know us first says nothing about the message: whoever runs the relay
+        // has to mend that, and no sender should be told meanwhile that the mail has failed.
+        (State::Envelope(_), Permanent) if reply.code() == AUTHENTICATION_REQUIRED => {
+            (State::Saying(Quit), Some(Outcome::destination(reply)))
+        }
         (State::Envelope(envelope), class) => envelope.hear(class, reply),
         (State::Draining { unanswered, data }, _) if unanswered > 1 => {
             (State::Draining { unanswered: unanswered - 1, data }, None)

@@ -559,6 +559,18 @@ fn an_idle_server_may_close() {
 }
 
 #[test]
+fn a_server_that_wants_to_know_us_first_fails_no_message() {
+    for ehlo in [PLAIN, PIPELINING] {
+        for stage in ["MAIL", "RCPT TO:<a"] {
+            let replies = [(stage, "530 5.7.0 Authentication required\r\n")];
+            let report = smtp(&Script { ehlo, replies: &replies, ..FINE });
+            assert_eq!(report.verdicts, [[Deferred; 3]], "{stage}");
+            assert!(report.destination && report.contents.iter().all(String::is_empty));
+        }
+    }
+}
+
+#[test]
 fn given_up_content_has_no_last_dot() {
     let terms = Terms { hostname: "me", pipelining: false };
     for give_up in [Session::abandon, Session::quit] {
