@@ -254,18 +254,18 @@ impl EventLoop {
             return false;
         }
         let Some(config) = self.next_config.take() else { return true };
-        let kit = &mut Kit {
-            hostname: &self.config.hostname,
-            scratch: &mut self.scratch,
-            relay: &mut self.relay,
-            registry: self.poll.registry(),
-            now,
-        };
-        self.outbounds.stop(kit);
+        let (outbounds, mut kit) = self.outbounds(now);
+        outbounds.stop(&mut kit);
         self.timeouts = Timeouts::of(&config.limits);
         self.relay.reconfigure(Arc::clone(&config), now);
         self.config = config;
         true
+    }
+
+    /// The outbound slots, and what they work with.
+    fn outbounds(&mut self, now: Now) -> (&mut Outbounds, Kit<'_>) {
+        let Self { outbounds, config, scratch, relay, poll, .. } = self;
+        (outbounds, Kit { hostname: &config.hostname, scratch, relay, registry: poll.registry(), now })
     }
 
     /// One turn's work.
@@ -277,14 +277,8 @@ impl EventLoop {
         self.relay.start_batch(filling);
         self.tell_committed(now);
         self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
-        let kit = &mut Kit {
-            hostname: &self.config.hostname,
-            scratch: &mut self.scratch,
-            relay: &mut self.relay,
-            registry: self.poll.registry(),
-            now,
-        };
-        self.outbounds.work(kit);
+        let (outbounds, mut kit) = self.outbounds(now);
+        outbounds.work(&mut kit);
         if self.course == Course::Running && self.reconfigure(now) {
             self.start_deliveries(now);
         }
@@ -377,14 +371,8 @@ impl EventLoop {
             match group.via {
                 crate::relay::round::Via::Mailbox => self.mailboxes.begin(group, &mut self.relay, now),
                 crate::relay::round::Via::Hosts => {
-                    let kit = &mut Kit {
-                        hostname: &self.config.hostname,
-                        scratch: &mut self.scratch,
-                        relay: &mut self.relay,
-                        registry: self.poll.registry(),
-                        now,
-                    };
-                    self.outbounds.begin(group, kit);
+                    let (outbounds, mut kit) = self.outbounds(now);
+                    outbounds.begin(group, &mut kit);
                 }
             }
         }
@@ -467,14 +455,8 @@ impl EventLoop {
             self.inbound.iter().all(Option::is_none) && self.mailboxes.is_idle() && self.outbounds.is_idle();
         let over = idle || now.mono_ms >= until_ms;
         if over {
-            let kit = &mut Kit {
-                hostname: &self.config.hostname,
-                scratch: &mut self.scratch,
-                relay: &mut self.relay,
-                registry: self.poll.registry(),
-                now,
-            };
-            self.outbounds.stop(kit);
+            let (outbounds, mut kit) = self.outbounds(now);
+            outbounds.stop(&mut kit);
         }
         over
     }

@@ -28,6 +28,14 @@ pub struct Kit<'a> {
     pub now: Now,
 }
 
+impl Kit<'_> {
+    /// What one slot works with.
+    fn with<'b>(&'b mut self, terms: &'b Terms<'b>, names: &'b mut Names) -> With<'b> {
+        let Self { scratch, relay, registry, now, .. } = self;
+        With { terms, scratch, relay, names, registry, now: *now }
+    }
+}
+
 /// The slots and the helper that looks names up for them.
 pub struct Outbounds {
     slots: Box<[Option<Outbound>]>,
@@ -131,14 +139,7 @@ impl Outbounds {
         let ticket = (self.uses << 8) | slot as u32 & 0xff;
         let token = Token(self.first_token + slot);
         let terms = Terms { hostname: kit.hostname, pipelining: true };
-        let with = &mut With {
-            terms: &terms,
-            scratch: kit.scratch,
-            relay: kit.relay,
-            names: &mut self.names,
-            registry: kit.registry,
-            now: kit.now,
-        };
+        let with = &mut kit.with(&terms, &mut self.names);
         self.slots[slot] = Outbound::open(group, token, ticket, with);
     }
 
@@ -182,14 +183,7 @@ impl Outbounds {
     ) {
         let Some(outbound) = &mut self.slots[slot] else { return };
         let terms = Terms { hostname: kit.hostname, pipelining: true };
-        let with = &mut With {
-            terms: &terms,
-            scratch: kit.scratch,
-            relay: kit.relay,
-            names: &mut self.names,
-            registry: kit.registry,
-            now: kit.now,
-        };
+        let with = &mut kit.with(&terms, &mut self.names);
         match work(outbound, with) {
             Turn::Wait => {}
             Turn::Again => self.ready[slot] = true,
