@@ -10,10 +10,11 @@ use super::exit::Exit;
 use super::{check, complain, fail};
 use crate::config::{Config, DEFAULT_USER, Endpoint, Loaded, Route, Via};
 use crate::net::ceiling::memory_ceiling;
-use crate::net::event_loop::{self, EventLoop};
+use crate::net::event_loop::{self, EventLoop, SUBMITTERS};
 use crate::net::log as lines;
+use crate::relay::MAILBOX_DELIVERIES;
 use crate::spool::{Disk, RealDisk};
-use crate::sys::{Clock, Signals};
+use crate::sys::{self, Clock, Signals};
 
 /// Runs the relay until it is told to end.
 pub fn run(loaded: Loaded) -> Exit {
@@ -33,6 +34,13 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         Ok(signals) => signals,
         Err(e) => return refuse(Exit::Unavailable, format_args!("signals can't be received: {e}")),
     };
+    let files = sys::raise_open_files();
+    let wanted = open_files(&config);
+    if files < wanted {
+        warn!(
+            "- the system allows {files} open files, and this configuration can need {wanted}: raise the limit (ulimit -n), or lower limits.sessions"
+        );
+    }
     if let Some(mistake) = check::mistakes(&config).first() {
         return refuse(Exit::Config, mistake);
     }
@@ -69,6 +77,13 @@ fn refuse(exit: Exit, why: impl std::fmt::Display) -> Exit {
         complain(format_args!("pillarbox: {why}"));
     }
     exit
+}
+
+/// Files that can be open at once: a connection and a staging file for each slot, a connection for each
+/// delivery, a message and its draft for each mailbox, and the rest.
+fn open_files(config: &Config) -> u64 {
+    let slots = u64::from(config.limits.sessions) + SUBMITTERS as u64;
+    2 * slots + u64::from(config.limits.deliveries) + 2 * MAILBOX_DELIVERIES as u64 + 48
 }
 
 /// The user to become, if there is one to become.
