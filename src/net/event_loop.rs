@@ -408,12 +408,14 @@ impl EventLoop {
             return now.mono_ms;
         }
         let inbound = self.inbound.iter().flatten().filter_map(|i| i.deadline_ms(&self.timeouts)).min();
-        let doors = if self.course == Course::Running { self.doors.next_ms() } else { None };
-        let course = match self.course {
-            Course::Running => None,
-            Course::Ending { until_ms } => Some(until_ms),
+        // What can't be started now must not keep the loop awake.
+        let (doors, deliveries, course) = match self.course {
+            Course::Running if self.next_config.is_some() => (self.doors.next_ms(), None, None),
+            Course::Running => (self.doors.next_ms(), self.relay.next_delivery_ms(now), None),
+            Course::Ending { until_ms } => (None, None, Some(until_ms)),
         };
-        [inbound, doors, course, self.outbounds.next_ms(), self.controls.next_ms(), self.relay.next_ms(now)]
+        let (outbound, control) = (self.outbounds.next_ms(), self.controls.next_ms());
+        [inbound, doors, deliveries, course, outbound, control, self.relay.next_sync_ms(now)]
             .into_iter()
             .flatten()
             .min()

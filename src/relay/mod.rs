@@ -299,12 +299,17 @@ impl Relay {
         self.find_more(now);
     }
 
-    /// When the next turn has to be.
-    pub fn next_ms(&self, now: Now) -> Option<u64> {
+    /// When the next turn has to be for the disk.
+    pub fn next_sync_ms(&self, now: Now) -> Option<u64> {
         let can_start = self.store.batch_waiting() > 0 && !self.store.busy_syncing();
         let plug = can_start.then(|| now.mono_ms + self.plug.wait_ms());
+        plug.into_iter().chain(self.store.status_deadline_ms()).min()
+    }
+
+    /// When the next turn has to be for a delivery.
+    pub fn next_delivery_ms(&self, now: Now) -> Option<u64> {
         let open = self.destinations.next_open_ms(now.mono_ms);
-        [plug, self.queue.next_due_ms(), open, self.store.status_deadline_ms()].into_iter().flatten().min()
+        self.queue.next_due_ms().into_iter().chain(open).min()
     }
 
     /// Makes every message due now and ends every back-off; how many messages.
