@@ -358,6 +358,8 @@ impl Outbound {
             return self.exchange(true, with);
         };
         work.attempt.rewind();
+        // What rules the message out concerns all who are left; what the server says, those it was told.
+        work.named = work.undecided;
         match session.begin(&work.attempt.transaction(work.undecided.len()), &mut self.output) {
             Ok(most) => {
                 work.named = work.undecided.first(most);
@@ -431,7 +433,9 @@ impl Outbound {
                 None
             }
             Scope::Group => {
-                self.decide(&Recipients::all(), fate, reply, with);
+                if let Some(named) = self.work.as_ref().map(|w| w.named) {
+                    self.decide(&named, fate, reply, with);
+                }
                 None
             }
             Scope::Destination => {
