@@ -121,6 +121,8 @@ pub struct Relay {
     /// Inbound slots; staging files from this number on are for bounces.
     slots: usize,
     in_bounce: [bool; SPARES],
+    /// No message is taken up anew: the relay stops, or waits for a new configuration.
+    pauses: bool,
     /// What is counted.
     pub counters: Counters,
     /// The last errors.
@@ -170,6 +172,7 @@ impl Relay {
             incoming: (0..slots + SPARES).map(|_| Incoming::default()).collect(),
             slots,
             in_bounce: [false; SPARES],
+            pauses: false,
             counters: Counters::default(),
             recent: Recent::new(),
         };
@@ -297,6 +300,8 @@ impl Relay {
         }
         self.start_waiting_bounces(now);
         self.find_more(now);
+        // Also while nothing is started: what stays due would keep the loop from sleeping.
+        self.line_up_due(now);
     }
 
     /// When the next turn has to be.
@@ -328,11 +333,17 @@ impl Relay {
         !self.rounds.is_empty()
     }
 
+    /// Takes up no message anew; those that are on their way go on with all their groups.
+    pub fn pause(&mut self) {
+        self.pauses = true;
+    }
+
     /// Takes a new configuration, while nothing is on its way: every message finds its destination
     /// anew. The sizes of tables stay as they are.
     pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
         self.config = config;
+        self.pauses = false;
         self.destinations.clear(&mut self.queue, now.mono_ms);
         self.place_found();
     }
