@@ -134,6 +134,12 @@ impl Outbound {
         self.work.is_none()
     }
 
+    /// True if it can carry a message at once: an idle connection that has said QUIT can't.
+    pub fn is_open(&self) -> bool {
+        self.is_idle()
+            && matches!(&self.state, State::Talking { session, .. } if session.waiting() == Waiting::Idle)
+    }
+
     /// True if it waits for the answer to this question.
     pub fn is_resolving(&self, ticket: u32) -> bool {
         matches!(self.state, State::Resolving) && self.ticket == ticket
@@ -146,7 +152,7 @@ impl Outbound {
 
     /// Takes the next group onto the idle connection; false if it had to be given back.
     pub fn reuse(&mut self, group: Group, with: &mut With<'_>) -> bool {
-        assert!(self.is_idle() && group.key == self.key);
+        assert!(self.is_open() && group.key == self.key);
         self.work = take_on(group, true, with);
         self.since_ms = with.now.mono_ms;
         self.work.is_some()
