@@ -181,7 +181,7 @@ impl EventLoop {
             self.turn(now);
             super::log::flush();
             if self.is_over(now) {
-                self.relay.stop();
+                self.relay.stop(now);
                 return Ok(());
             }
         }

@@ -427,13 +427,16 @@ impl Relay {
     }
 
     /// The relay stops: what was written down becomes durable. Waits for the disk.
-    pub fn stop(&mut self) {
-        self.store.sync_status();
-        self.store.start_batch();
-        while self.store.busy_syncing() {
-            // Messages that are durable now are found by the next start; their clients are gone.
-            while self.store.poll().is_some() {}
-            std::thread::yield_now();
+    pub fn stop(&mut self, now: Now) {
+        // The first batch may hold bounces: that they are told is for the second.
+        for _ in 0..2 {
+            self.store.sync_status();
+            self.store.start_batch();
+            while self.store.busy_syncing() {
+                // Messages that are durable now are found by the next start; their clients are gone.
+                while self.committed(now).is_some() {}
+                std::thread::yield_now();
+            }
         }
     }
 }
