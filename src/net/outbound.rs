@@ -252,7 +252,7 @@ impl Outbound {
             self.input.clear();
             self.output.clear();
             self.since_ms = with.now.mono_ms;
-            self.ready = Ready::fresh();
+            self.ready.refresh();
         }
         None
     }
