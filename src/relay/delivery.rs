@@ -179,6 +179,18 @@ impl Relay {
         let entry = *self.queue.entry(at);
         let reader = self.store.reader();
         match reader.head(entry.place).and_then(|head| Ok((head, reader.status(entry.place)?))) {
+            // A round that broke off had no time for what a person asked of it.
+            Ok((_, status)) if status.removed => {
+                if let Err(e) = self.store.finish(entry.place, &status, now.mono_ms) {
+                    warn!("{} the end can't be written down: {e}", entry.id);
+                }
+                self.queue.remove(at);
+                None
+            }
+            Ok((_, status)) if status.held => {
+                self.queue.hold(at);
+                None
+            }
             Ok((head, status)) => self.rounds.start(at, entry.id, entry.place, head.recipients, status),
             Err(damage) => {
                 self.set_aside(at, entry.place, damage, now);
