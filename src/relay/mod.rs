@@ -58,6 +58,8 @@ use round::{Group, Rounds};
 
 /// Staging files for bounces, beside one a slot.
 const SPARES: usize = 4;
+/// A sync of outcomes that was due and could not start is tried again after this, in milliseconds.
+const RETRY_SYNC_MS: u64 = 100;
 /// Mailbox deliveries at once; each has its file open.
 pub const MAILBOX_DELIVERIES: usize = 16;
 
@@ -309,7 +311,10 @@ impl Relay {
         let can_start = self.store.batch_waiting() > 0 && !self.store.busy_syncing();
         let plug = can_start.then(|| now.mono_ms + self.plug.wait_ms());
         let open = self.destinations.next_open_ms(now.mono_ms);
-        [plug, self.queue.next_due_ms(), open, self.store.status_deadline_ms()].into_iter().flatten().min()
+        // The disk may not take the sync that is due: that is no reason to ask without a pause.
+        let status = self.store.status_deadline_ms();
+        let status = status.map(|due| if due <= now.mono_ms { now.mono_ms + RETRY_SYNC_MS } else { due });
+        [plug, self.queue.next_due_ms(), open, status].into_iter().flatten().min()
     }
 
     /// Makes every message due now and ends every back-off; how many messages.
