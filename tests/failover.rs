@@ -46,6 +46,22 @@ fn one_refused_one_deferred_one_delivered() {
     relay.stop();
 }
 
+#[test]
+fn a_server_that_takes_one_recipient_at_a_time_gets_all_of_them() {
+    let folder = Folder::new("rcptmax");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Hello(_) => Act::Say("250-next.test\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=1"),
+        _ => Act::Friendly,
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let relay = config.start();
+    send(&relay, &["one@remote.test", "two@remote.test", "three@remote.test"]);
+    let taken = hop.wait(3);
+    assert!(taken.iter().all(|one| one.to.len() == 1), "{taken:?}");
+    config.wait_queue(0);
+    relay.stop();
+}
+
 /// The first connections follow `script`; all later ones are friendly. The message must be deferred
 /// first and arrive whole after a retry.
 fn deferred_then_delivered(name: &str, script: impl Fn(&Event) -> Act + Send + Sync + 'static) {

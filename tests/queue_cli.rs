@@ -9,9 +9,9 @@ use std::process::Command;
 
 use support::client::Client;
 use support::message::{field, maildir, message, unix_lines};
-use support::next_hop::NextHop;
+use support::next_hop::{Act, Event, NextHop};
 use support::peers;
-use support::relay::Config;
+use support::relay::{Config, smarthost};
 use support::{Folder, free_port, wait_for};
 
 /// A relay whose smarthost does not answer, with this many messages waiting.
@@ -154,6 +154,37 @@ fn signals_retry_and_reload() {
     let reply = Client::hello(relay.port).deliver("a@client.test", &["b@remote.test"], &message("still\r\n"));
     assert!(reply.starts_with("250"), "a bad file leaves the old configuration: {reply}");
     hop.wait(3);
+    relay.stop();
+}
+
+#[test]
+fn a_reload_waits_for_all_groups_of_a_message() {
+    let folder = Folder::new("reload");
+    let go = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let of_hop = std::sync::Arc::clone(&go);
+    let slow = NextHop::scripted(move |_, event| {
+        while matches!(event, Event::Data) && !of_hop.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Act::Friendly
+    });
+    let other = NextHop::friendly();
+    let config = Config::new(folder.path(), "a")
+        .set("limits", "deliveries", "1")
+        .route(&smarthost("[\"slow.test\"]", &slow.address()))
+        .route(&smarthost("", &other.address()));
+    let relay = config.start();
+    let to = ["a@slow.test", "b@other.test"];
+    let reply = Client::hello(relay.port).deliver("a@client.test", &to, &message("two ways\r\n"));
+    assert!(reply.starts_with("250"), "{reply}");
+    wait_for("the first connection", || (slow.connections() > 0).then_some(()));
+    relay.signal(nix::sys::signal::Signal::SIGHUP);
+    relay.wait_log(&["read again"]);
+    go.store(true, std::sync::atomic::Ordering::SeqCst);
+    other.wait(1);
+    let reply = Client::hello(relay.port).deliver("a@client.test", &to, &message("after\r\n"));
+    assert!(reply.starts_with("250"), "{reply}");
+    other.wait(2);
     relay.stop();
 }
 

@@ -181,7 +181,7 @@ impl EventLoop {
             self.turn(now);
             super::log::flush();
             if self.is_over(now) {
-                self.relay.stop();
+                self.relay.stop(now);
                 return Ok(());
             }
         }
@@ -234,6 +234,7 @@ impl EventLoop {
             Ok(config) => {
                 info!("- {} read again", file.display());
                 self.next_config = Some(Arc::new(config));
+                self.relay.pause();
             }
             Err(mistakes) => {
                 for line in mistakes.lines() {
@@ -244,22 +245,17 @@ impl EventLoop {
         }
     }
 
-    /// Starts to use a new configuration as soon as nothing is on its way by the old one. False as
-    /// long as it has to wait.
-    fn reconfigure(&mut self, now: Now) -> bool {
-        if self.next_config.is_none() {
-            return true;
-        }
+    /// Starts to use a new configuration as soon as nothing is on its way by the old one.
+    fn reconfigure(&mut self, now: Now) {
         if self.relay.is_delivering() {
-            return false;
+            return;
         }
-        let Some(config) = self.next_config.take() else { return true };
+        let Some(config) = self.next_config.take() else { return };
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.stop(&mut kit);
         self.timeouts = Timeouts::of(&config.limits);
         self.relay.reconfigure(Arc::clone(&config), now);
         self.config = config;
-        true
     }
 
     /// The outbound slots, and what they work with.
@@ -279,7 +275,9 @@ impl EventLoop {
         self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.work(&mut kit);
-        if self.course == Course::Running && self.reconfigure(now) {
+        if self.course == Course::Running {
+            // Also what waits for room: messages on their way have to end before anything changes.
+            self.reconfigure(now);
             self.start_deliveries(now);
         }
         let figures = self.figures();
@@ -430,6 +428,7 @@ impl EventLoop {
         }
         info!("- asked to stop: no new connections, waiting for what is under way");
         self.course = Course::Ending { until_ms: now.mono_ms + GRACE_MS };
+        self.relay.pause();
         self.doors.close();
         for slot in 0..self.inbound.len() {
             let Some(inbound) = &mut self.inbound[slot] else { continue };

@@ -188,7 +188,7 @@ impl Inbound {
 
     fn ask(&mut self, slot: usize, with: &mut With<'_>) -> Option<Turn> {
         if self.is_committing {
-            return self.send().or(Some(Turn::Wait));
+            return Some(self.send_while_committing());
         }
         let question = self.session.question()?;
         match with.relay.answer(slot, &self.client, &self.session, &question, with.now) {
@@ -198,9 +198,16 @@ impl Inbound {
             }
             None => {
                 self.is_committing = true;
-                self.send().or(Some(Turn::Wait))
+                Some(self.send_while_committing())
             }
         }
+    }
+
+    /// A peer that is gone is noticed after the answer: until then the disk has the slot's staging
+    /// file, and nobody else may come into the slot.
+    fn send_while_committing(&mut self) -> Turn {
+        let _ = self.send();
+        Turn::Wait
     }
 
     /// Flushes, then reads: replies go out before we wait for more, many in one packet.

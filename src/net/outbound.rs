@@ -134,6 +134,12 @@ impl Outbound {
         self.work.is_none()
     }
 
+    /// True if it can carry a message at once: an idle connection that has said QUIT can't.
+    pub fn is_open(&self) -> bool {
+        self.is_idle()
+            && matches!(&self.state, State::Talking { session, .. } if session.waiting() == Waiting::Idle)
+    }
+
     /// True if it waits for the answer to this question.
     pub fn is_resolving(&self, ticket: u32) -> bool {
         matches!(self.state, State::Resolving) && self.ticket == ticket
@@ -146,7 +152,7 @@ impl Outbound {
 
     /// Takes the next group onto the idle connection; false if it had to be given back.
     pub fn reuse(&mut self, group: Group, with: &mut With<'_>) -> bool {
-        assert!(self.is_idle() && group.key == self.key);
+        assert!(self.is_open() && group.key == self.key);
         self.work = take_on(group, true, with);
         self.since_ms = with.now.mono_ms;
         self.work.is_some()
@@ -246,7 +252,7 @@ impl Outbound {
             self.input.clear();
             self.output.clear();
             self.since_ms = with.now.mono_ms;
-            self.ready = Ready::fresh();
+            self.ready.refresh();
         }
         None
     }
@@ -358,6 +364,8 @@ impl Outbound {
             return self.exchange(true, with);
         };
         work.attempt.rewind();
+        // What rules the message out concerns all who are left; what the server says, those it was told.
+        work.named = work.undecided;
         match session.begin(&work.attempt.transaction(work.undecided.len()), &mut self.output) {
             Ok(most) => {
                 work.named = work.undecided.first(most);
@@ -431,7 +439,9 @@ impl Outbound {
                 None
             }
             Scope::Group => {
-                self.decide(&Recipients::all(), fate, reply, with);
+                if let Some(named) = self.work.as_ref().map(|w| w.named) {
+                    self.decide(&named, fate, reply, with);
+                }
                 None
             }
             Scope::Destination => {

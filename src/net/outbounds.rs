@@ -114,7 +114,7 @@ impl Outbounds {
     /// idle connection to another destination.
     pub fn begin(&mut self, group: Group, kit: &mut Kit<'_>) {
         let idle_to =
-            |slot: &Option<Outbound>| slot.as_ref().is_some_and(|o| o.is_idle() && o.key() == group.key);
+            |slot: &Option<Outbound>| slot.as_ref().is_some_and(|o| o.is_open() && o.key() == group.key);
         if let Some(slot) = self.slots.iter().position(idle_to) {
             return self.with(
                 slot,

@@ -126,6 +126,11 @@ impl Ready {
         Self { readable: false, writable: false, ending: false }
     }
 
+    /// Try, and see; what is known of the peer's end stays known: it is told only once.
+    pub fn refresh(&mut self) {
+        (self.readable, self.writable) = (true, true);
+    }
+
     /// The poll's news.
     pub fn notice(&mut self, event: &mio::event::Event) {
         self.ending |= event.is_read_closed() || event.is_error();

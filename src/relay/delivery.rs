@@ -136,7 +136,7 @@ impl Relay {
             }
         }
         self.line_up_due(now);
-        while self.rounds.has_room() {
+        while !self.pauses && self.rounds.has_room() {
             let (config, most) = (&self.config, self.config.limits.deliveries_per_destination);
             let slot = self.destinations.next_ready(now.mono_ms, |d| match via(config, d.key()) {
                 Some(config::Via::Maildir(_)) => room.for_mailbox(),
@@ -156,7 +156,7 @@ impl Relay {
     pub fn next_for(&mut self, key: Key, now: Now) -> Option<Group> {
         self.line_up_due(now);
         let slot = self.destinations.find(key)?;
-        if !self.rounds.has_room() || !self.destinations.is_open(slot, now.mono_ms) {
+        if self.pauses || !self.rounds.has_room() || !self.destinations.is_open(slot, now.mono_ms) {
             return None;
         }
         let at = self.destinations.step_out(&mut self.queue, slot)?;
@@ -165,7 +165,7 @@ impl Relay {
     }
 
     /// Moves what is due into the lines of its destinations.
-    fn line_up_due(&mut self, now: Now) {
+    pub(super) fn line_up_due(&mut self, now: Now) {
         while let Some(at) = self.queue.due(now.mono_ms) {
             match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
                 Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
@@ -179,6 +179,18 @@ impl Relay {
         let entry = *self.queue.entry(at);
         let reader = self.store.reader();
         match reader.head(entry.place).and_then(|head| Ok((head, reader.status(entry.place)?))) {
+            // A round that broke off had no time for what a person asked of it.
+            Ok((_, status)) if status.removed => {
+                if let Err(e) = self.store.finish(entry.place, &status, now.mono_ms) {
+                    warn!("{} the end can't be written down: {e}", entry.id);
+                }
+                self.queue.remove(at);
+                None
+            }
+            Ok((_, status)) if status.held => {
+                self.queue.hold(at);
+                None
+            }
             Ok((head, status)) => self.rounds.start(at, entry.id, entry.place, head.recipients, status),
             Err(damage) => {
                 self.set_aside(at, entry.place, damage, now);

@@ -224,9 +224,12 @@ impl Destinations {
     /// Returns the monotonic end of the back-off.
     pub fn failed(&mut self, key: Key, host: &str, reply: &Reply, waits: &[Duration], now_ms: u64) -> u64 {
         let Some(one) = self.table.iter_mut().find(|d| d.key == key) else { return now_ms };
-        let wait = waits.get(usize::from(one.failures)).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX);
-        one.failures = one.failures.saturating_add(1);
-        one.until_ms = now_ms.saturating_add(millis(wait.min(BACK_OFF_MAX)));
+        // Connections that were under way side by side find out the same: that counts once.
+        if one.failures == 0 || one.until_ms <= now_ms {
+            let wait = waits.get(usize::from(one.failures)).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX);
+            one.failures = one.failures.saturating_add(1);
+            one.until_ms = now_ms.saturating_add(millis(wait.min(BACK_OFF_MAX)));
+        }
         set(&mut one.host, host);
         one.reply = Some(reply.clone());
         one.until_ms
@@ -341,6 +344,15 @@ mod tests {
         assert!(!all.is_open(slot, 60_000));
         all.answered(key(1), "");
         assert!(all.is_open(slot, 60_000));
+    }
+
+    #[test]
+    fn failures_side_by_side_count_once() {
+        let mut all = Destinations::new();
+        all.open(key(1), 0).unwrap();
+        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 0), 60_000);
+        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 30), 60_000);
+        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 60_000), 360_000);
     }
 
     #[test]

@@ -58,6 +58,8 @@ use round::{Group, Rounds};
 
 /// Staging files for bounces, beside one a slot.
 const SPARES: usize = 4;
+/// A sync of outcomes that was due and could not start is tried again after this, in milliseconds.
+const RETRY_SYNC_MS: u64 = 100;
 /// Mailbox deliveries at once; each has its file open.
 pub const MAILBOX_DELIVERIES: usize = 16;
 
@@ -121,6 +123,8 @@ pub struct Relay {
     /// Inbound slots; staging files from this number on are for bounces.
     slots: usize,
     in_bounce: [bool; SPARES],
+    /// No message is taken up anew: the relay stops, or waits for a new configuration.
+    pauses: bool,
     /// What is counted.
     pub counters: Counters,
     /// The last errors.
@@ -170,6 +174,7 @@ impl Relay {
             incoming: (0..slots + SPARES).map(|_| Incoming::default()).collect(),
             slots,
             in_bounce: [false; SPARES],
+            pauses: false,
             counters: Counters::default(),
             recent: Recent::new(),
         };
@@ -297,13 +302,18 @@ impl Relay {
         }
         self.start_waiting_bounces(now);
         self.find_more(now);
+        // Also while nothing is started: what stays due would keep the loop from sleeping.
+        self.line_up_due(now);
     }
 
     /// When the next turn has to be for the disk.
     pub fn next_sync_ms(&self, now: Now) -> Option<u64> {
         let can_start = self.store.batch_waiting() > 0 && !self.store.busy_syncing();
         let plug = can_start.then(|| now.mono_ms + self.plug.wait_ms());
-        plug.into_iter().chain(self.store.status_deadline_ms()).min()
+        // The disk may not take the sync that is due: that is no reason to ask without a pause.
+        let status = self.store.status_deadline_ms();
+        let status = status.map(|due| if due <= now.mono_ms { now.mono_ms + RETRY_SYNC_MS } else { due });
+        plug.into_iter().chain(status).min()
     }
 
     /// When the next turn has to be for a delivery.
@@ -333,11 +343,17 @@ impl Relay {
         !self.rounds.is_empty()
     }
 
+    /// Takes up no message anew; those that are on their way go on with all their groups.
+    pub fn pause(&mut self) {
+        self.pauses = true;
+    }
+
     /// Takes a new configuration, while nothing is on its way: every message finds its destination
     /// anew. The sizes of tables stay as they are.
     pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
         self.config = config;
+        self.pauses = false;
         self.destinations.clear(&mut self.queue, now.mono_ms);
         self.place_found();
     }
@@ -421,13 +437,16 @@ impl Relay {
     }
 
     /// The relay stops: what was written down becomes durable. Waits for the disk.
-    pub fn stop(&mut self) {
-        self.store.sync_status();
-        self.store.start_batch();
-        while self.store.busy_syncing() {
-            // Messages that are durable now are found by the next start; their clients are gone.
-            while self.store.poll().is_some() {}
-            std::thread::yield_now();
+    pub fn stop(&mut self, now: Now) {
+        // The first batch may hold bounces: that they are told is for the second.
+        for _ in 0..2 {
+            self.store.sync_status();
+            self.store.start_batch();
+            while self.store.busy_syncing() {
+                // Messages that are durable now are found by the next start; their clients are gone.
+                while self.committed(now).is_some() {}
+                std::thread::yield_now();
+            }
         }
     }
 }
