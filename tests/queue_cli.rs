@@ -270,6 +270,14 @@ fn sendmail_without_a_relay_waits_in_the_spool() {
 }
 
 #[test]
+fn sendmail_before_the_first_start_tries_later() {
+    let folder = Folder::new("sendmail-unmade");
+    let config = Config::new(folder.path(), "a").smarthost("127.0.0.1:9");
+    let output = config.run(&["sendmail", "-i", "b@remote.test"], b"Subject: x\n\ntext\n");
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn sendmail_with_the_spool_locked_by_another() {
     let folder = Folder::new("locked");
     let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");

@@ -181,6 +181,7 @@ fn damage_harms_one_message_and_is_set_aside() {
     assert_eq!(config.queue().len(), 2, "the others are whole");
     let aside = fs::read_dir(config.folder().join("spool/corrupt")).expect("the corrupt folder").count();
     assert!(aside >= 1, "what is damaged is kept for a look");
+    relay.wait_log(&["- spool: large/", "foreign", "set aside"]);
     assert!(config.folder().join("spool/large/.hidden").exists());
     assert!(config.folder().join("spool/large/lost+found").exists());
     relay.stop();

@@ -30,9 +30,17 @@ pub fn store(config: &Config, found: &mut dyn FnMut(Found<'_>)) -> Result<Store<
     store.map_err(|e| refused(directory, &e))
 }
 
-/// The spool with its lock, for one message to be put into it.
+/// The spool with its lock, for one message to be put into it. One that is not made yet is a reason to try later,
+/// not to give the message up.
 pub fn inlet(config: &Config) -> Result<Store<RealDisk>, Exit> {
     let directory = &config.spool.directory;
+    if !directory.exists() {
+        let directory = directory.display();
+        return Err(fail(
+            Exit::TryLater,
+            format_args!("no relay runs, and there is no spool {directory} yet"),
+        ));
+    }
     become_owner(directory)?;
     let disk = RealDisk::open(directory, false).map_err(|e| no_spool(directory, &e))?;
     Store::open_offline(disk, &settings(config, 1)).map_err(|e| refused(directory, &e))

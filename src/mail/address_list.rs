@@ -22,9 +22,10 @@ pub enum Entry<'a> {
     Unreadable(&'a str),
 }
 
-/// Reads `To:`, `Cc:` and `Bcc:` of one message.
-#[derive(Debug, Default)]
+/// Reads `To:`, `Cc:` and `Bcc:` of one message, or their `Resent-` kin (RFC 5322 3.6.6).
+#[derive(Debug)]
 pub struct Recipients {
+    names: [&'static str; 3],
     state: State,
     list: List,
 }
@@ -50,8 +51,13 @@ impl Default for State {
 
 impl Recipients {
     /// Before the first octet.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn original() -> Self {
+        Self { names: ["To", "Cc", "Bcc"], state: State::default(), list: List::default() }
+    }
+
+    /// The same for the fields of someone who sends a message on.
+    pub fn resent() -> Self {
+        Self { names: ["Resent-To", "Resent-Cc", "Resent-Bcc"], ..Self::original() }
     }
 
     /// Takes content, split anywhere; `each` sees every entry when it is complete.
@@ -73,7 +79,7 @@ impl Recipients {
                         Kind::Continuation => *reading,
                         _ => {
                             self.list.end(each);
-                            ["To", "Cc", "Bcc"].into_iter().any(|name| start.is(name))
+                            self.names.into_iter().any(|name| start.is(name))
                         }
                     };
                     self.state = match kind {
@@ -254,7 +260,7 @@ mod tests {
             Entry::Address(address) => found.push(address.to_string()),
             Entry::Unreadable(text) => found.push(format!("!{text}")),
         };
-        let mut recipients = Recipients::new();
+        let mut recipients = Recipients::original();
         content.chunks(size).for_each(|piece| recipients.read(piece, &mut each));
         recipients.finish(&mut each);
         found

@@ -12,7 +12,7 @@ use crate::limits::RECEIVED_LINES;
 pub struct Rules<'a> {
     /// Fields to be added if they are missing.
     pub missing: Option<Missing<'a>>,
-    /// Leaves every `Bcc:` out (for `sendmail -t`).
+    /// Leaves every `Bcc:` and `Resent-Bcc:` out (for `sendmail -t`).
     pub drop_bcc: bool,
     /// Leaves every `Return-Path:` out: only the final delivery adds it (RFC 5321 4.4).
     pub drop_return_path: bool,
@@ -176,8 +176,8 @@ impl Scanner {
         match (kind, before) {
             (Kind::Field, _) => {
                 self.note(start);
-                let dropped =
-                    rules.drop_bcc && start.is("Bcc") || rules.drop_return_path && start.is("Return-Path");
+                let dropped = rules.drop_bcc && (start.is("Bcc") || start.is("Resent-Bcc"))
+                    || rules.drop_return_path && start.is("Return-Path");
                 if dropped {
                     return Ok(State::Field(Fate::Dropped));
                 }

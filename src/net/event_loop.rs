@@ -220,7 +220,7 @@ impl EventLoop {
             Request::Reload => self.reload(),
             Request::RetryAll => {
                 let count = self.relay.retry_all(now);
-                info!("- asked to retry: {count} messages are due now");
+                info!("- asked to retry: messages due now: {count}");
             }
         }
     }

@@ -13,6 +13,8 @@ use super::queue::{Index, Line, Queue};
 use crate::limits::DESTINATIONS;
 use crate::smtp::reply::Reply;
 
+/// Tries that are overdue at a start are spread over so many milliseconds.
+const OVERDUE_SPREAD_MS: u64 = 60_000;
 /// The longest time a destination is left alone: it may be back any moment.
 const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -283,10 +285,28 @@ fn millis(wait: Duration) -> u64 {
 pub fn next_try_ms(tries: u16, waits: &[Duration], id: u64, now_ms: u64) -> u64 {
     let step = usize::from(tries.saturating_sub(1));
     let wait = millis(waits.get(step).or(waits.last()).copied().unwrap_or(BACK_OFF_MAX));
-    // Fibonacci hashing: neighbouring ids land far apart.
-    let spread = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 257;
-    let jitter = wait / 4 * spread / 256;
+    let jitter = wait / 4 * (scattered(id) % 257) / 256;
     now_ms.saturating_add(wait - wait / 8).saturating_add(jitter)
+}
+
+/// When a message is tried again that an earlier run of the relay has tried `tries` times: the time of its
+/// last try is not written down, so the next follows from its age and its tries. Never later than after a
+/// whole wait, for that try lies behind us; what is overdue, or of unknown age, is spread over a minute.
+pub fn resumed_try_ms(tries: u16, waits: &[Duration], id: u64, age_ms: Option<u64>, now_ms: u64) -> u64 {
+    if tries == 0 {
+        return now_ms;
+    }
+    let wait = |tries| next_try_ms(tries, waits, id, 0);
+    let listed = tries.min(u16::try_from(waits.len()).unwrap_or(u16::MAX));
+    let repeated_ms = wait(tries).saturating_mul(u64::from(tries - listed));
+    let planned_ms = (1..=listed).map(wait).fold(repeated_ms, u64::saturating_add);
+    let left_ms = age_ms.map_or(0, |age_ms| planned_ms.saturating_sub(age_ms)).min(wait(tries));
+    now_ms.saturating_add(if left_ms > 0 { left_ms } else { scattered(id) % OVERDUE_SPREAD_MS })
+}
+
+/// Fibonacci hashing: neighbouring ids land far apart.
+fn scattered(id: u64) -> u64 {
+    id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
 #[cfg(test)]
@@ -378,5 +398,20 @@ mod tests {
             assert!((1_000 + 262_500..=1_000 + 337_500).contains(&due), "{due}");
         }
         assert_ne!(next_try_ms(2, &WAITS, 1, 0), next_try_ms(2, &WAITS, 2, 0));
+    }
+
+    #[test]
+    fn a_start_keeps_to_the_schedule() {
+        let waits = [60, 3_600].map(Duration::from_secs);
+        let due = |tries, age_s: Option<u64>| resumed_try_ms(tries, &waits, 7, age_s.map(|s| s * 1000), 5);
+        let wait = |tries| next_try_ms(tries, &waits, 7, 0);
+        assert_eq!(due(0, Some(9)), 5, "never tried: at once");
+        assert_eq!(due(1, Some(9)), 5 + wait(1) - 9_000);
+        assert_eq!(due(2, Some(900)), 5 + wait(1) + wait(2) - 900_000);
+        assert_eq!(due(4, Some(9_000)), 5 + wait(1) + 3 * wait(2) - 9_000_000);
+        assert_eq!(due(9, Some(10)), 5 + wait(9), "tried often by hand: one wait at most");
+        for overdue in [due(1, Some(80)), due(2, Some(90_000)), due(2, None)] {
+            assert_eq!(overdue, 5 + scattered(7) % OVERDUE_SPREAD_MS);
+        }
     }
 }

@@ -162,8 +162,9 @@ impl Relay {
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
         let rounds = rounds(&config);
         let mut queue = Queue::new(queue_places(&config));
-        let store =
-            Store::open(disk, &settings(&config, slots), &mut |found| take_in(&mut queue, &found, now))?;
+        let store = Store::open(disk, &settings(&config, slots), &mut |found| {
+            take_in(&mut queue, &found, &config, now)
+        })?;
         let mut relay = Self {
             config,
             store,
@@ -213,8 +214,10 @@ impl Relay {
 
     /// Takes in what the spool held at start and the table had no room for, now that it has.
     fn find_more(&mut self, now: Now) {
-        let Self { store, queue, .. } = self;
-        if queue.free() > queue.capacity() / 2 && store.find_more(&mut |found| take_in(queue, &found, now)) {
+        let Self { store, queue, config, .. } = self;
+        if queue.free() > queue.capacity() / 2
+            && store.find_more(&mut |found| take_in(queue, &found, config, now))
+        {
             self.place_found();
         }
     }
@@ -472,7 +475,7 @@ fn settings(config: &Config, slots: usize) -> Settings {
 }
 
 /// Puts a message that the spool held into the table; false if it is full.
-fn take_in(queue: &mut Queue, found: &Found<'_>, now: Now) -> bool {
+fn take_in(queue: &mut Queue, found: &Found<'_>, config: &Config, now: Now) -> bool {
     let Found { message, status } = found;
     let arrived = if status.arrived_unix_s == 0 { message.arrived_unix_s } else { status.arrived_unix_s };
     let entry =
@@ -480,7 +483,13 @@ fn take_in(queue: &mut Queue, found: &Found<'_>, now: Now) -> bool {
     let Some(at) = queue.insert(entry, now) else { return false };
     if status.held {
         queue.hold(at);
+        return true;
     }
+    let entry = queue.entry(at);
+    let is_known = now.wall_is_sane() && entry.arrived_unix_s != 0;
+    let age_ms = is_known.then(|| entry.age_s(now.unix_s).saturating_mul(1000));
+    let (waits, id) = (&config.queue.retry, entry.id.number());
+    queue.wait(at, destination::resumed_try_ms(status.tries, waits, id, age_ms, now.mono_ms));
     true
 }
 

@@ -199,11 +199,11 @@ impl<D: Disk> Store<D> {
                 Ok(()) => self.reader.disk.sync(Target::Folder(Folder::Corrupt)),
             };
             match moved.and_then(|()| self.reader.disk.unlink(Folder::Large, name)) {
-                Ok(()) => log::error!("spool: large/{name:?} {why}, set aside in corrupt/{to:?}"),
-                Err(e) => log::error!("spool: large/{name:?} {why} and can't be set aside: {e}"),
+                Ok(()) => log::error!("- spool: large/{name:?} {why}, set aside in corrupt/{to:?}"),
+                Err(e) => log::error!("- spool: large/{name:?} {why} and can't be set aside: {e}"),
             }
             return;
         }
-        log::error!("spool: large/{name:?} {why} and has no free name in corrupt");
+        log::error!("- spool: large/{name:?} {why} and has no free name in corrupt");
     }
 }

@@ -297,7 +297,7 @@ fn read_superblock<D: Disk>(disk: &mut D, cells: &D::File) -> Result<Superblock,
         match Superblock::decode(&octets) {
             Ok(found) if n == SUPERBLOCK_OCTETS && (at == 0 || found.geometry.block() == at as u64) => {
                 if at > 0 {
-                    log::warn!("spool: the first superblock of cells is damaged, its copy is used");
+                    log::warn!("- spool: the first superblock of cells is damaged, its copy is used");
                 }
                 return Ok(found);
             }

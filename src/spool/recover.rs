@@ -221,7 +221,7 @@ impl<D: Disk> Store<D> {
 
     fn put_aside(&mut self, name: &str, block: u32, blocks: u32, why: Damage) {
         match self.copy_aside(name, block, blocks) {
-            Ok(true) => log::error!("spool: a message's {why}, set aside in corrupt/{name}"),
+            Ok(true) => log::error!("- spool: a message's {why}, set aside in corrupt/{name}"),
             Ok(false) => {}
             Err(e) => {
                 self.failed("set a damaged message aside", &e);

@@ -353,7 +353,7 @@ impl<D: Disk> Store<D> {
     pub(super) fn refuse(&mut self, doing: &str, error: &io::Error) -> Refusal {
         let refusal = Refusal::from(error);
         if refusal == Refusal::Full {
-            log::warn!("spool: can't {doing}: {error}");
+            log::warn!("- spool: can't {doing}: {error}");
         } else {
             self.failed(doing, error);
         }

@@ -293,7 +293,7 @@ impl<D: Disk> Store<D> {
 
     /// Notes that the disk failed, for the log and for `status`.
     pub(super) fn failed(&mut self, doing: &str, error: &io::Error) {
-        log::error!("spool: the disk is failing: can't {doing}: {error}");
+        log::error!("- spool: the disk is failing: can't {doing}: {error}");
         self.usage.failure.clear();
         // Too long a text is cut off at the last part that fits.
         let _ = write!(self.usage.failure, "can't {doing}: {}", error.kind());

@@ -75,7 +75,9 @@ fn read_content(
     let missing =
         from.as_ref().map(|from| Missing { date, id: &id, hostname: &config.hostname, from: from.as_str() });
     let rules = Rules { missing, drop_bcc: options.from_header, drop_return_path: false };
-    let (mut scanner, mut list) = (Scanner::new(), Recipients::new());
+    let mut scanner = Scanner::new();
+    let (mut list, mut resent_list) = (Recipients::original(), Recipients::resent());
+    let (mut named, mut resent) = (Addresses::new(&config.hostname), Addresses::new(&config.hostname));
     let (mut lines, mut clean) = (Lines::new(options.dot_is_text), Vec::with_capacity(2 * PIECE_OCTETS + 2));
     let mut piece = [0; PIECE_OCTETS];
     let (mut spill, mut is_eight_bit, mut ended) = (Spill::new(), false, false);
@@ -92,7 +94,8 @@ fn read_content(
         }
         ended |= lines.is_over();
         if options.from_header {
-            list.read(&clean, &mut |entry| addresses.add(entry));
+            list.read(&clean, &mut |entry| named.add(entry));
+            resent_list.read(&clean, &mut |entry| resent.add(entry));
         }
         is_eight_bit |= !clean.is_ascii();
         scanner.write(&rules, &clean, &mut |octets| spill.write_all(octets)).map_err(broken)?;
@@ -102,7 +105,10 @@ fn read_content(
         }
     }
     if options.from_header {
-        list.finish(&mut |entry| addresses.add(entry));
+        list.finish(&mut |entry| named.add(entry));
+        resent_list.finish(&mut |entry| resent.add(entry));
+        // Who sends a message on means the new recipients alone, not those it once had.
+        addresses.join(if resent.is_untouched() { named } else { resent });
     }
     scanner.finish(&rules, &mut |octets| spill.write_all(octets)).map_err(broken)?;
     Ok((spill, is_eight_bit))
@@ -157,7 +163,7 @@ impl<'a> Addresses<'a> {
 
     /// An argument is read like the value of a header field: names and lists are taken.
     fn read_argument(&mut self, argument: &str) {
-        let mut list = Recipients::new();
+        let mut list = Recipients::original();
         for part in ["To: ", argument, "\r\n"] {
             list.read(part.as_bytes(), &mut |entry| self.add(entry));
         }
@@ -173,12 +179,27 @@ impl<'a> Addresses<'a> {
             Err(text) => {
                 self.wrong.get_or_insert_with(|| format!("the recipient {text:?} is no address"));
             }
-            Ok(path) if self.paths.contains(&path) => {}
-            Ok(_) if self.paths.len() >= RECIPIENTS => {
-                self.wrong.get_or_insert_with(|| format!("more than {RECIPIENTS} recipients"));
-            }
-            Ok(path) => self.paths.push(path),
+            Ok(path) => self.take(path),
         }
+    }
+
+    fn take(&mut self, path: Path) {
+        if self.paths.contains(&path) {
+        } else if self.paths.len() >= RECIPIENTS {
+            self.wrong.get_or_insert_with(|| format!("more than {RECIPIENTS} recipients"));
+        } else {
+            self.paths.push(path);
+        }
+    }
+
+    /// True if nothing was found, nor anything wrong.
+    fn is_untouched(&self) -> bool {
+        self.paths.is_empty() && self.wrong.is_none()
+    }
+
+    fn join(&mut self, others: Addresses<'_>) {
+        self.wrong = self.wrong.take().or(others.wrong);
+        others.paths.into_iter().for_each(|path| self.take(path));
     }
 }
 
@@ -200,6 +221,16 @@ mod tests {
 
     fn options() -> Options {
         Options { sender: Some("me".to_owned()), ..Options::default() }
+    }
+
+    #[test]
+    fn who_sends_on_means_the_new_recipients() {
+        let options = Options { from_header: true, ..options() };
+        let input =
+            "Resent-To: new@b.example\nResent-Bcc: c@d.example\nTo: old@b.example, not one\n\nhello\n";
+        let (recipients, _, content) = read(&options, input).unwrap();
+        assert_eq!(recipients, ["new@b.example", "c@d.example"]);
+        assert_eq!(content, "Resent-To: new@b.example\r\nTo: old@b.example, not one\r\n\r\nhello\r\n");
     }
 
     #[test]
