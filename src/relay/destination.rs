@@ -291,7 +291,8 @@ pub fn next_try_ms(tries: u16, waits: &[Duration], id: u64, now_ms: u64) -> u64 
 
 /// When a message is tried again that an earlier run of the relay has tried `tries` times: the time of its
 /// last try is not written down, so the next follows from its age and its tries. Never later than after a
-/// whole wait, for that try lies behind us; what is overdue, or of unknown age, is spread over a minute.
+/// whole wait, for that try lies behind us; what is overdue, or of unknown age, is spread over a minute
+/// or one wait, whichever is less.
 pub fn resumed_try_ms(tries: u16, waits: &[Duration], id: u64, age_ms: Option<u64>, now_ms: u64) -> u64 {
     if tries == 0 {
         return now_ms;
@@ -301,7 +302,8 @@ pub fn resumed_try_ms(tries: u16, waits: &[Duration], id: u64, age_ms: Option<u6
     let repeated_ms = wait(tries).saturating_mul(u64::from(tries - listed));
     let planned_ms = (1..=listed).map(wait).fold(repeated_ms, u64::saturating_add);
     let left_ms = age_ms.map_or(0, |age_ms| planned_ms.saturating_sub(age_ms)).min(wait(tries));
-    now_ms.saturating_add(if left_ms > 0 { left_ms } else { scattered(id) % OVERDUE_SPREAD_MS })
+    let spread_ms = OVERDUE_SPREAD_MS.min(wait(tries)).max(1);
+    now_ms.saturating_add(if left_ms > 0 { left_ms } else { scattered(id) % spread_ms })
 }
 
 /// Fibonacci hashing: neighbouring ids land far apart.
@@ -410,8 +412,9 @@ mod tests {
         assert_eq!(due(2, Some(900)), 5 + wait(1) + wait(2) - 900_000);
         assert_eq!(due(4, Some(9_000)), 5 + wait(1) + 3 * wait(2) - 9_000_000);
         assert_eq!(due(9, Some(10)), 5 + wait(9), "tried often by hand: one wait at most");
-        for overdue in [due(1, Some(80)), due(2, Some(90_000)), due(2, None)] {
+        for overdue in [due(2, Some(90_000)), due(2, None)] {
             assert_eq!(overdue, 5 + scattered(7) % OVERDUE_SPREAD_MS);
         }
+        assert!(due(1, Some(80)) < 5 + wait(1), "no later than a wait");
     }
 }
