@@ -455,24 +455,34 @@ impl Relay {
             self.queue.stamp(at, now.unix_s);
         }
         let tries = round.status.tries;
-        self.write_down(index, now);
+        let some_done = (0..round.recipients).any(|who| round.status.state(who) != RecipientState::Pending);
+        let is_written = self.write_down(index, now);
         self.rounds.end(index);
         let key = self.first_key(place).unwrap_or(self.queue.entry(at).key);
         self.queue.update(at, tries, key);
         if afterwards == Some(Afterwards::Hold) {
             return self.queue.hold(at);
         }
+        if some_done && !is_written {
+            // The next try would read the old status and deliver to everybody once more.
+            error!(
+                "{id} held: who has it can't be written down; release it, or restart, when the disk works"
+            );
+            return self.queue.hold(at);
+        }
         let due = next_try_ms(tries, &self.config.queue.retry, id.number(), now.mono_ms);
         self.queue.wait(at, due);
     }
 
-    /// Writes the round's status into the spool; a failure costs at most a second delivery after a
-    /// restart, so it is told and no more.
-    pub(super) fn write_down(&mut self, index: RoundIndex, now: Now) {
+    /// Writes the round's status into the spool; false if the disk did not take it, which costs at
+    /// most a second delivery after a restart.
+    pub(super) fn write_down(&mut self, index: RoundIndex, now: Now) -> bool {
         let round = self.rounds.at(index);
-        if let Err(e) = self.store.record(round.place, &round.status, now.mono_ms) {
+        let written = self.store.record(round.place, &round.status, now.mono_ms);
+        if let Err(e) = &written {
             warn!("{} the outcome can't be written down, a restart may deliver again: {e}", round.id);
         }
+        written.is_ok()
     }
 
     /// Where the first pending recipient of a message goes; `None` if no route leads there, or if
