@@ -218,3 +218,23 @@ fn failure(error: &io::Error) -> Option<Moved> {
         _ => Some(Moved::Broken),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_read_waits_for_news_unless_the_end_is_in_sight() {
+        let mut room = [0; 16];
+        let mut ready = Ready::fresh();
+        assert_eq!(ready.read(&mut &b"220 "[..], &mut room), Moved::Octets(4));
+        assert!(!ready.is_readable(), "the poll will tell of more");
+
+        // The peer ended its side while the connection was being made: the poll has told, once.
+        let mut ready = Ready { ending: true, ..Ready::unknown() };
+        ready.refresh();
+        assert_eq!(ready.read(&mut &b"220 "[..], &mut room), Moved::Octets(4));
+        assert!(ready.is_readable(), "nobody will tell of the end again");
+        assert_eq!(ready.read(&mut &b""[..], &mut room), Moved::End);
+    }
+}

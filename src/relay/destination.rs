@@ -289,8 +289,8 @@ pub fn next_try_ms(tries: u16, waits: &[Duration], id: u64, now_ms: u64) -> u64 
     now_ms.saturating_add(wait - wait / 8).saturating_add(jitter)
 }
 
-/// When a message is tried again that an earlier run of the relay has tried `tries` times: the time of its
-/// last try is not written down, so the next follows from its age and its tries. Never later than after a
+/// When a message is tried again that an earlier run of the relay has tried `tries` times. It follows from
+/// its age and its tries, not from the clock of the last try, which may have leapt since. Never later than after a
 /// whole wait, for that try lies behind us; what is overdue, or of unknown age, is spread over a minute
 /// or one wait, whichever is less.
 pub fn resumed_try_ms(tries: u16, waits: &[Duration], id: u64, age_ms: Option<u64>, now_ms: u64) -> u64 {
