@@ -56,7 +56,6 @@ const TABLE: &[Unbuilt] = &[
     key("dns", "timeout", &["5s"], "our own DNS resolver"),
     key("dns", "attempts", &["2"], "our own DNS resolver"),
     key("aliases", "file", &[], "aliases"),
-    key("spool", "commit", &["disk"], "commit = \"next-hop\""),
     key("client", "networks", &[], "rules for single clients"),
     key("limits", "messages_per_hour", &[], "a limit of messages per hour"),
     key("run", "metrics", &[], "metrics"),

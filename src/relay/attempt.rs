@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use heapless::String;
 
 use super::Relay;
-use super::round::Group;
+use super::round::{Custody, Group};
 use crate::limits::{ENVID_OCTETS, PATH_OCTETS};
 use crate::smtp::client::{Recipient, Transaction};
 use crate::smtp::command::{Body, Ret};
@@ -16,7 +16,6 @@ use crate::spool::{ContentSum, Cursor, Damage, Head, Line, Place};
 pub struct Attempt {
     /// To whom.
     pub group: Group,
-    place: Place,
     head: Head,
     envelope: Sender,
     /// Content octets read, and their sum.
@@ -90,15 +89,22 @@ impl Attempt {
 }
 
 impl Relay {
+    /// Where a group's message lies now: one that is passed on first moves into the spool meanwhile,
+    /// the same to the octet, or is given back.
+    fn place(&mut self, group: &Group) -> Result<Place, Damage> {
+        let round = self.rounds.at(group.round);
+        if round.custody == Custody::Returned { Err(Damage::Missing) } else { Ok(round.place) }
+    }
+
     /// Opens the message of a group. Its envelope is whole.
     pub fn attempt(&mut self, group: &Group) -> Result<Attempt, Damage> {
-        let place = self.rounds.at(group.round).place;
+        let place = self.place(group)?;
         let mut envelope = Sender::default();
         let head = self.store.reader().read_envelope(place, Cursor::default(), &mut |line, _| {
             if envelope.take(&line) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let sum = ContentSum::new(&head);
-        Ok(Attempt { group: *group, place, head, envelope, offset: 0, sum, cursor: Cursor::default() })
+        Ok(Attempt { group: *group, head, envelope, offset: 0, sum, cursor: Cursor::default() })
     }
 
     /// Names recipient `who` of the message; recipients are named in rising order.
@@ -110,7 +116,8 @@ impl Relay {
     ) -> Result<(), Damage> {
         let mut named = false;
         let mut behind = attempt.cursor;
-        self.store.reader().read_envelope(attempt.place, attempt.cursor, &mut |line, cursor| {
+        let place = self.place(&attempt.group)?;
+        self.store.reader().read_envelope(place, attempt.cursor, &mut |line, cursor| {
             behind = cursor;
             match line {
                 Line::To { number, path, notify, orcpt, .. } if number == who => {
@@ -128,7 +135,8 @@ impl Relay {
     /// Reads the next piece of content; 0 at its end, and only if all of it was right: nothing may be
     /// called complete on the word of a broken disk.
     pub fn read(&mut self, attempt: &mut Attempt, room: &mut [u8]) -> Result<usize, Damage> {
-        let n = self.store.reader().read_content(attempt.place, &attempt.head, attempt.offset, room)?;
+        let place = self.place(&attempt.group)?;
+        let n = self.store.reader().read_content(place, &attempt.head, attempt.offset, room)?;
         if n == 0 {
             return if attempt.sum.is_right() { Ok(0) } else { Err(Damage::Content) };
         }

@@ -14,7 +14,7 @@ use super::desk::{Answering, IO, write_error};
 use super::queue::{Index, State};
 use super::report::{self, Output};
 use super::request::Action;
-use super::round::Afterwards;
+use super::round::{Afterwards, Custody};
 use crate::spool::{Id, Mark, Progress};
 use crate::sys::Now;
 
@@ -201,6 +201,9 @@ impl Relay {
     fn change_round(&mut self, at: Index, wish: Option<Afterwards>, now: Now) -> io::Result<Change> {
         let Some(index) = self.rounds.find(at) else { return Ok(Change::Unfit("is being bounced")) };
         let round = self.rounds.at(index);
+        if round.custody != Custody::Ours {
+            return Ok(Change::Unfit("is still being taken"));
+        }
         match (round.afterwards, wish) {
             (None, None) => Ok(Change::Unfit("is not held")),
             (Some(Afterwards::Remove), Some(Afterwards::Hold) | None) => Ok(Change::Unfit("was removed")),

@@ -13,7 +13,7 @@ use super::intake::text;
 use super::queue::Index;
 use super::quoted::Quoted;
 use super::recipients::Recipients;
-use super::round::{Afterwards, Group, Phase, RoundIndex, Via};
+use super::round::{Afterwards, Custody, Group, Phase, RoundIndex, Via};
 use super::route;
 use crate::config;
 use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
@@ -335,7 +335,7 @@ impl Relay {
                 self.counters.delivered += 1;
                 round.status.set(who, RecipientState::Delivered);
                 // The last one is written down as the round closes, in the same turn.
-                if !round.status.is_done(round.recipients) {
+                if round.custody == Custody::Ours && !round.status.is_done(round.recipients) {
                     self.write_down(index, now);
                 }
                 "delivered"
@@ -347,12 +347,15 @@ impl Relay {
             }
             Fate::Failed => {
                 round.failures.add(who, reply);
-                "bounced"
+                if round.custody == Custody::Ours {
+                    self.counters.bounced += 1;
+                    "bounced"
+                } else {
+                    // Whether it will be returned to a sender or refused to a client is open.
+                    "rejected"
+                }
             }
         };
-        if fate == Fate::Failed {
-            self.counters.bounced += 1;
-        }
         let entry = self.queue.entry(at);
         let (id, tenths) = (entry.id, entry.age_tenths(now.mono_ms));
         let to = forward_path(&mut self.store, place, who);
@@ -379,7 +382,7 @@ impl Relay {
         }
     }
 
-    fn settle_if_done(&mut self, index: RoundIndex, now: Now) {
+    pub(super) fn settle_if_done(&mut self, index: RoundIndex, now: Now) {
         match self.form(index, now) {
             Ok(Some(group)) => self.rounds.at(index).waiting = Some(group),
             Ok(None) => self.settle(index, now),
@@ -395,6 +398,12 @@ impl Relay {
         let round = self.rounds.at(index);
         if round.active > 0 {
             return;
+        }
+        match round.custody {
+            Custody::Ours => {}
+            Custody::Offered { slot, .. } => return self.settle_offer(index, slot, now),
+            Custody::Joining { .. } => return,
+            Custody::Returned => return self.drop_round(index),
         }
         if let Some(damage) = round.damage {
             return self.break_off(index, damage, now);

@@ -68,6 +68,10 @@ impl Destination {
     pub fn active(&self) -> u16 {
         self.active
     }
+    /// True if messages wait in its line.
+    pub fn has_waiting(&self) -> bool {
+        !self.line.is_empty()
+    }
     /// Monotonic end of the back-off, if it is still ahead.
     pub fn backs_off_until_ms(&self, now_ms: u64) -> Option<u64> {
         (self.until_ms > now_ms).then_some(self.until_ms)

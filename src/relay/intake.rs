@@ -202,7 +202,9 @@ impl Relay {
             store.abort(staging(slot));
             return Err(reply);
         }
-        store.commit(staging(slot), now.unix_s);
+        if !self.offer(slot, now) {
+            self.store.commit(staging(slot), now.unix_s);
+        }
         Ok(())
     }
 

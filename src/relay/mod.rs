@@ -19,6 +19,7 @@ pub mod mailbox;
 pub mod maildir;
 pub mod measure;
 pub mod medium;
+pub mod offer;
 pub mod plug;
 pub mod queue;
 pub mod quoted;
@@ -241,6 +242,9 @@ impl Relay {
 
     /// The next message of which is known what became of it, and the slot it came in by.
     pub fn committed(&mut self, now: Now) -> Option<(usize, Verdict)> {
+        if let Some(passed) = self.passed() {
+            return Some(passed);
+        }
         loop {
             let committed = self.store.poll()?;
             self.plug.ended();
@@ -249,9 +253,10 @@ impl Relay {
                 self.bounce_committed(slot, committed.result, now);
                 continue;
             }
-            let verdict = match committed.result {
-                Ok(message) => self.enqueue(slot, message, now),
-                Err(refusal) => Verdict::Refused(reply_to(refusal)),
+            let verdict = match (self.offered_by(slot), committed.result) {
+                (Some(index), result) => self.joined(index, result, now),
+                (None, Ok(message)) => self.enqueue(slot, message, now),
+                (None, Err(refusal)) => Verdict::Refused(reply_to(refusal)),
             };
             return Some((slot, verdict));
         }
@@ -303,6 +308,7 @@ impl Relay {
         if self.store.status_deadline_ms().is_some_and(|deadline| deadline <= now.mono_ms) {
             self.store.sync_status();
         }
+        self.join_waiting(now);
         self.start_waiting_bounces(now);
         self.find_more(now);
         // Also while nothing is started: what stays due would keep the loop from sleeping.
@@ -316,7 +322,7 @@ impl Relay {
         // The disk may not take the sync that is due: that is no reason to ask without a pause.
         let status = self.store.status_deadline_ms();
         let status = status.map(|due| if due <= now.mono_ms { now.mono_ms + RETRY_SYNC_MS } else { due });
-        plug.into_iter().chain(status).min()
+        plug.into_iter().chain(status).chain(self.next_join_ms()).min()
     }
 
     /// When the next turn has to be for a delivery.
@@ -349,6 +355,7 @@ impl Relay {
     /// Takes up no message anew; those that are on their way go on with all their groups.
     pub fn pause(&mut self) {
         self.pauses = true;
+        self.join_all();
     }
 
     /// Takes a new configuration, while nothing is on its way: every message finds its destination

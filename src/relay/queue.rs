@@ -233,6 +233,11 @@ impl Queue {
         entry.key = key;
     }
 
+    /// Sets where a message lies from now on.
+    pub fn move_to(&mut self, at: Index, place: Place) {
+        self.entries[at.number()].place = place;
+    }
+
     /// Sets the arrival time of a message that came while the clock was unset.
     pub fn stamp(&mut self, at: Index, arrived_unix_s: u64) {
         self.entries[at.number()].arrived_unix_s = arrived_unix_s;

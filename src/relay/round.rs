@@ -21,6 +21,33 @@ pub enum Phase {
         /// The staging file.
         staging: usize,
     },
+    /// All recipients were decided by the next hop before the message was committed: its client has
+    /// to be told.
+    Passed {
+        /// The client's slot.
+        slot: usize,
+    },
+}
+
+/// Who answers for a message that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Custody {
+    /// We do: the spool has it.
+    Ours,
+    /// Nobody but its client yet, who waits for the next hop until then, by the monotonic clock.
+    Offered {
+        /// The client's slot.
+        slot: usize,
+        /// When it is committed all the same.
+        until_ms: u64,
+    },
+    /// The same, but its client waits for the disk.
+    Joining {
+        /// The client's slot.
+        slot: usize,
+    },
+    /// Its client again: the disk did not take it. What is under way comes to nothing.
+    Returned,
 }
 
 /// A message on its way.
@@ -46,6 +73,8 @@ pub struct Round {
     pub failures: Failures,
     /// What the round does.
     pub phase: Phase,
+    /// Who answers for the message.
+    pub custody: Custody,
     /// The spool does not hold what was put there: nothing more is sent of it.
     pub damage: Option<Damage>,
     /// Somebody asked that the message be held or removed when the round is over.
@@ -138,6 +167,7 @@ impl Rounds {
             active: 0,
             failures: Failures::default(),
             phase: Phase::Delivering,
+            custody: Custody::Ours,
             damage: None,
             afterwards: None,
         });
@@ -152,6 +182,11 @@ impl Rounds {
     /// Ends one.
     pub fn end(&mut self, round: RoundIndex) {
         self.0[usize::from(round.0)] = None;
+    }
+
+    /// All rounds under way.
+    pub fn iter(&self) -> impl Iterator<Item = &Round> {
+        self.0.iter().flatten()
     }
 
     /// All places where a round runs.

@@ -18,7 +18,7 @@ impl<D: Disk> Store<D> {
     /// it.
     pub fn commit(&mut self, s: StagingIndex, now_unix_s: u64) {
         let slot = &mut self.slots[s.number()];
-        let State::Open(draft) = slot.state else {
+        let (State::Open(draft) | State::Offered(draft)) = slot.state else {
             unreachable!("no message is coming in: {:?}", slot.state)
         };
         slot.state = State::Ready(Draft { arrived_unix_s: now_unix_s, ..draft });

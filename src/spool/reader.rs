@@ -279,9 +279,10 @@ pub(super) fn source<'a, D: Disk>(
     cells: &'a D::File,
     place: Place,
 ) -> io::Result<Source<'a, D::File>> {
-    match place.block() {
-        Some(_) => Ok(Source::Cells(cells)),
-        None => Ok(Source::Large(disk.open(Folder::Large, &place.id().text(), false)?)),
+    match (place.block(), place.staging()) {
+        (Some(_), _) => Ok(Source::Cells(cells)),
+        (None, Some(s)) => Ok(Source::Large(disk.open(Folder::Incoming, &s.name(), false)?)),
+        (None, None) => Ok(Source::Large(disk.open(Folder::Large, &place.id().text(), false)?)),
     }
 }
 

@@ -9,10 +9,10 @@ use super::disk::{Disk, Folder};
 use super::envelope::{self, Line, Origin, Unwritable};
 use super::gather::Out;
 use super::id::Id;
-use super::layout::{HEAD_OCTETS, Head};
+use super::layout::{HEAD_OCTETS, Head, LARGE_KEY, LARGE_PLACE};
 use super::reader::Reader;
 use super::status::RecipientState;
-use super::store::{Message, Store, Usage};
+use super::store::{Message, Place, Store, Usage};
 use crate::limits::{LARGE_OCTETS, RECIPIENTS};
 use crate::smtp::command::Notify;
 
@@ -93,6 +93,8 @@ pub enum State {
     Idle,
     /// A message comes in.
     Open(Draft),
+    /// All of it is there, and it is being passed on without having been committed.
+    Offered(Draft),
     /// All of it is there; it waits for a batch.
     Ready(Draft),
     /// Copied into the cells, whose sync is under way.
@@ -212,7 +214,7 @@ impl<D: Disk> Store<D> {
     /// Drops the message. One that is in a batch already is committed all the same, and told.
     pub fn abort(&mut self, s: StagingIndex) {
         match self.slots[s.number()].state {
-            State::Open(draft) => self.drop_draft(s, &draft),
+            State::Open(draft) | State::Offered(draft) => self.drop_draft(s, &draft),
             State::Ready(draft) => {
                 self.waiting -= 1;
                 self.drop_draft(s, &draft);
@@ -249,6 +251,22 @@ impl<D: Disk> Store<D> {
             Ok(_) => Err(Refusal::Full),
             Err(e) => Err(self.refuse("measure free space", &e)),
         }
+    }
+
+    /// The message is complete, and can be read in its staging file until it is committed or aborted:
+    /// for passing it on first. It is not durable, and nothing of it is synced.
+    pub fn offer(&mut self, s: StagingIndex, now_unix_s: u64) -> Result<Message, Refusal> {
+        let draft = Draft { arrived_unix_s: now_unix_s, ..*self.draft(s) };
+        let head = self.head_of(&draft, 0);
+        let written = self.flush_staging(s).and_then(|()| {
+            let Some(file) = &self.slots[s.number()].file else { return Err(io::ErrorKind::NotFound.into()) };
+            let block = self.reader.superblock.geometry.block();
+            self.reader.disk.write_at(file, &head.encode(&LARGE_KEY, LARGE_PLACE), block)
+        });
+        written.map_err(|e| self.refuse("write what comes in", &e))?;
+        self.usage.written_octets += HEAD_OCTETS as u64;
+        self.slots[s.number()].state = State::Offered(draft);
+        Ok(Message::new(Place::in_staging(head.id, s), &head))
     }
 
     /// Keeps room for a message of `octets`, if there is any.

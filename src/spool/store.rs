@@ -50,6 +50,8 @@ pub struct Place {
 
 impl Place {
     const LARGE: u32 = u32::MAX;
+    /// The first of as many numbers as there can be staging files; no file has so many blocks.
+    const STAGED: u32 = Self::LARGE - 1 - u16::MAX as u32;
 
     pub(super) const fn in_cells(id: Id, block: u32) -> Self {
         Self { id, block }
@@ -59,6 +61,10 @@ impl Place {
         Self { id, block: Self::LARGE }
     }
 
+    pub(super) const fn in_staging(id: Id, s: StagingIndex) -> Self {
+        Self { id, block: Self::STAGED + s.0 as u32 }
+    }
+
     /// The message's id.
     pub const fn id(self) -> Id {
         self.id
@@ -66,7 +72,16 @@ impl Place {
 
     /// The first block of its run; none if it has a file of its own.
     pub(super) const fn block(self) -> Option<u32> {
-        if self.block == Self::LARGE { None } else { Some(self.block) }
+        if self.block >= Self::STAGED { None } else { Some(self.block) }
+    }
+
+    /// The staging file that is all there is of it yet.
+    pub(super) const fn staging(self) -> Option<StagingIndex> {
+        match self.block {
+            Self::LARGE => None,
+            block if block >= Self::STAGED => Some(StagingIndex((block - Self::STAGED) as u16)),
+            _ => None,
+        }
     }
 }
 
