@@ -27,8 +27,13 @@ pub struct Now {
 impl Now {
     /// True if the wall clock can be believed.
     pub fn wall_is_sane(&self) -> bool {
-        self.unix_s >= RELEASE_DATE_UNIX_S
+        is_sane(self.unix_s)
     }
+}
+
+/// True if the wall clock can be believed that says so.
+pub fn is_sane(unix_s: u64) -> bool {
+    unix_s >= RELEASE_DATE_UNIX_S
 }
 
 /// Reads the clocks.

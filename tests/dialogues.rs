@@ -5,7 +5,7 @@
 //!
 //! | line | means |
 //! |---|---|
-//! | `terms: trusted size=N recipients=N errors=N hide=KEYWORD submission reject` | first lines: the terms, of a stranger unless said |
+//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject` | first lines: the terms, of a stranger unless said |
 //! | `refuse: begin\|recipient\|content\|commit\|store [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
 //! | `C: text` | the client sends `text` and CRLF |
 //! | `c: text` | the client sends `text` alone |
@@ -58,6 +58,7 @@ impl Dialogue {
                 errors: 100,
                 role: Role::Relay,
                 trusted: false,
+                tolerant: false,
                 bare_newline: BareNewline::Normalize,
                 hidden: Keywords::NONE,
             },
@@ -113,7 +114,8 @@ impl Dialogue {
 fn terms(mut terms: Terms<'static>, text: &str) -> Option<Terms<'static>> {
     for word in text.split(' ') {
         match word.split_once('=') {
-            None if word == "trusted" => terms.trusted = true,
+            None if word == "trusted" => (terms.trusted, terms.tolerant) = (true, true),
+            None if word == "appliance" => terms.tolerant = true,
             None if word == "submission" => terms.role = Role::Submission,
             None if word == "reject" => terms.bare_newline = BareNewline::Reject,
             Some(("size", n)) => terms.message_size = n.parse().ok()?,

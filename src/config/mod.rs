@@ -156,8 +156,8 @@ pub struct Client {
     pub hide: Keywords,
     /// As if it stood in `relay_from`.
     pub relay: bool,
-    /// Messages an hour; 0: no limit.
-    pub messages_per_hour: u32,
+    /// Messages an hour; 0: no limit, `None`: as `[limits]` says.
+    pub messages_per_hour: Option<u32>,
     /// Its sender, whatever it says.
     pub rewrite_sender: Option<String>,
 }

@@ -73,7 +73,10 @@ fn client(client: &Client, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let hidden = Keyword::ALL.into_iter().filter(|keyword| client.hide.contains(*keyword)).map(Keyword::name);
     writeln!(f, "\n[[client]]\nnetworks = {}", list(&client.networks))?;
     writeln!(f, "appliance = {}\nhide = {}", client.appliance, list(hidden))?;
-    writeln!(f, "relay = {}\nmessages_per_hour = {}", client.relay, client.messages_per_hour)?;
+    writeln!(f, "relay = {}", client.relay)?;
+    if let Some(messages) = client.messages_per_hour {
+        writeln!(f, "messages_per_hour = {messages}")?;
+    }
     optional(f, "rewrite_sender", client.rewrite_sender.as_deref())
 }
 

@@ -168,7 +168,7 @@ fn client(mut section: Section<'_>, all: &mut Vec<Client>, notes: &mut Notes) {
         appliance: s.read("appliance", notes, flag).unwrap_or_default(),
         hide: hidden.into_iter().fold(Keywords::NONE, Keywords::with),
         relay: s.read("relay", notes, flag).unwrap_or_default(),
-        messages_per_hour: s.read("messages_per_hour", notes, number(0..=u32::MAX)).unwrap_or_default(),
+        messages_per_hour: s.read("messages_per_hour", notes, number(0..=u32::MAX)),
         rewrite_sender: s.read("rewrite_sender", notes, optional(address)).flatten(),
     });
     section.close(notes);

@@ -55,9 +55,8 @@ const TABLE: &[Unbuilt] = &[
     key("dns", "resolvers", &[], "our own DNS resolver"),
     key("dns", "timeout", &["5s"], "our own DNS resolver"),
     key("dns", "attempts", &["2"], "our own DNS resolver"),
+    key("client", "rewrite_sender", &[], "rewriting senders"),
     key("aliases", "file", &[], "aliases"),
-    key("client", "networks", &[], "rules for single clients"),
-    key("limits", "messages_per_hour", &[], "a limit of messages per hour"),
     key("run", "metrics", &[], "metrics"),
 ];
 

@@ -21,8 +21,8 @@ pub struct Rules<'a> {
 /// What `Date:`, `Message-ID:` and `From:` say when a message comes without.
 #[derive(Clone, Copy, Debug)]
 pub struct Missing<'a> {
-    /// For `Date:`.
-    pub date: Date,
+    /// For `Date:`; `None` while the clock can't be believed: then it is left to the next hop.
+    pub date: Option<Date>,
     /// For `Message-ID: <id@hostname>`: the queue id.
     pub id: &'a str,
     /// For `Message-ID:`: our name.
@@ -222,8 +222,8 @@ impl Scanner {
     /// Adds what is missing.
     fn complete<E>(&self, rules: &Rules<'_>, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let Some(missing) = rules.missing else { return Ok(()) };
-        if !self.found.date {
-            put(sink, format_args!("Date: {}\r\n", missing.date))?;
+        if let Some(date) = missing.date.filter(|_| !self.found.date) {
+            put(sink, format_args!("Date: {date}\r\n"))?;
         }
         if !self.found.message_id {
             put(sink, format_args!("Message-ID: <{}@{}>\r\n", missing.id, missing.hostname))?;
@@ -253,7 +253,7 @@ mod tests {
     use super::{Date, Missing, RECEIVED_LINES, Rules, Scanner};
 
     const ALL: Rules<'_> = Rules {
-        missing: Some(Missing { date: Date::utc(0), id: "ID", hostname: "host", from: "Me <me@host>" }),
+        missing: Some(Missing { date: Some(Date::utc(0)), id: "ID", hostname: "host", from: "Me <me@host>" }),
         drop_bcc: true,
         drop_return_path: true,
     };
@@ -309,6 +309,13 @@ mod tests {
         ] {
             assert_eq!(text(&ALL, content), expected, "{content:?}");
         }
+    }
+
+    #[test]
+    fn no_date_is_made_up() {
+        let missing = Missing { date: None, ..ALL.missing.unwrap() };
+        let stored = text(&Rules { missing: Some(missing), ..ALL }, "Subject: x\r\n\r\n");
+        assert_eq!(stored, format!("Subject: x\r\n{MESSAGE_ID}{FROM}\r\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the deliveries for which there is room. Nothing in a turn waits.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +26,12 @@ use super::reload;
 use super::transport::{Transport, write_once};
 use crate::config::{Config, Endpoint};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
-use crate::relay::access;
-use crate::relay::client::{Client, Remote};
+use crate::relay::client::{Client, Remote, counted_as};
 use crate::relay::health::{Figures, Share};
+use crate::relay::notes::Note;
 use crate::relay::{Relay, StartError};
-use crate::smtp::keyword::Keywords;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Role, Terms};
+use crate::smtp::server::Role;
 use crate::spool::RealDisk;
 use crate::sys::{Clock, Now, Request, Signals};
 
@@ -287,20 +287,17 @@ impl EventLoop {
     }
 
     fn accept(&mut self, now: Now) {
-        let Self { doors, inbound, ready, is_ready, config, poll, controls, .. } = self;
+        let Self { doors, inbound, ready, is_ready, config, poll, controls, relay, .. } = self;
         doors.accept(now.mono_ms, |transport, remote, purpose| {
             let (role, places) = match purpose {
                 Purpose::Control => return controls.open(transport, poll.registry(), now),
                 Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
                 Purpose::Smtp { role } => (role, 0..usize::from(config.limits.sessions)),
             };
-            let trusted = match remote {
-                Remote::Host(address) => access::trusts(config, address),
-                Remote::User(_) => true,
-            };
-            let client = Client { remote, role, trusted };
+            let client = Client::of(config, remote, role);
             let mut transport = transport;
             if let Some(reply) = refusal(config, inbound, remote) {
+                relay.note(&client, Note::TooManySessions);
                 return turn_away(transport, &client, &reply);
             }
             let Some(slot) = places.into_iter().find(|&slot| inbound[slot].is_none()) else {
@@ -316,7 +313,7 @@ impl EventLoop {
                 return;
             }
             debug!("- connect client={remote}");
-            inbound[slot] = Some(Inbound::open(transport, client, &terms(config, &client), now.mono_ms));
+            inbound[slot] = Some(Inbound::open(transport, client, &client.terms(config), now.mono_ms));
             wake(ready, is_ready, slot);
         });
     }
@@ -332,7 +329,7 @@ impl EventLoop {
 
     fn run_slot(&mut self, slot: usize, now: Now) {
         let Some(inbound) = &mut self.inbound[slot] else { return };
-        let terms = terms(&self.config, &inbound.client);
+        let terms = inbound.client.terms(&self.config);
         let with = &mut With { terms: &terms, scratch: &mut self.scratch, relay: &mut self.relay, now };
         match inbound.run(slot, with) {
             Turn::Wait => {}
@@ -346,6 +343,7 @@ impl EventLoop {
             debug!("- disconnect client={}", inbound.client.remote);
             // Closing takes it out of the poll all the same.
             let _ = self.poll.registry().deregister(inbound.transport());
+            self.relay.note_end(&inbound.client, inbound.session());
             self.relay.abandon(slot);
         }
     }
@@ -354,8 +352,8 @@ impl EventLoop {
     fn tell_committed(&mut self, now: Now) {
         while let Some((slot, verdict)) = self.relay.committed(now) {
             let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
-            self.relay.log_verdict(&inbound.client, inbound.session(), &verdict);
-            let terms = terms(&self.config, &inbound.client);
+            self.relay.log_verdict(&inbound.client, inbound.session(), &verdict, now);
+            let terms = inbound.client.terms(&self.config);
             verdict.with_answer(|answer| inbound.answer(&terms, answer, self.relay.batches()));
             self.run_slot(slot, now);
         }
@@ -469,25 +467,11 @@ fn wake(ready: &mut Vec<usize>, is_ready: &mut [bool], slot: usize) {
     }
 }
 
-/// What holds for a client's session.
-fn terms<'a>(config: &'a Config, client: &Client) -> Terms<'a> {
-    Terms {
-        hostname: &config.hostname,
-        // What the spool can never hold is refused for good, not for now.
-        message_size: config.limits.message_size.min(config.spool.max_size),
-        recipients: config.limits.recipients,
-        errors: config.limits.errors,
-        role: client.role,
-        trusted: client.trusted,
-        bare_newline: config.access.bare_newline,
-        hidden: Keywords::NONE,
-    }
-}
-
 /// Why a client gets no session now, if it does not.
 fn refusal(config: &Config, inbound: &[Option<Inbound>], remote: Remote) -> Option<Reply> {
     let Remote::Host(address) = remote else { return None };
-    let sessions = inbound.iter().flatten().filter(|i| i.address() == Some(address)).count();
+    let is_same = |other: IpAddr| counted_as(other) == counted_as(address);
+    let sessions = inbound.iter().flatten().filter(|i| i.address().is_some_and(is_same)).count();
     (sessions >= usize::from(config.limits.sessions_per_client))
         .then(|| Reply::new(421, (7, 0), "too many sessions from your address, try again later"))
 }

@@ -5,8 +5,6 @@
 //! hop (`user%elsewhere@here`, `elsewhere!user@here`, `"user@elsewhere"@here`): whatever stands
 //! behind us could follow it.
 
-use std::net::IpAddr;
-
 use super::route;
 use crate::config::{Config, Via};
 use crate::smtp::address::Address;
@@ -16,7 +14,7 @@ use crate::smtp::server::Role;
 /// The client, by what is known for sure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Peer<'a> {
-    /// Stands in `relay_from` ([`trusts`]), or came by a socket that only trusted programs open.
+    /// May send to anywhere ([`Client::trusted`](super::client::Client)).
     pub trusted: bool,
     /// The user it authenticated as.
     pub user: Option<&'a str>,
@@ -34,11 +32,6 @@ pub enum Verdict<'a> {
     },
     /// Refused with this reply.
     Refuse(Reply),
-}
-
-/// True if `client` stands in `relay_from`.
-pub fn trusts(config: &Config, client: IpAddr) -> bool {
-    config.access.relay_from.iter().any(|network| network.contains(client))
 }
 
 /// Judges one recipient. Paths are canonical and without brackets.
@@ -204,20 +197,6 @@ tls = "none"
         assert_eq!(kept(&config, "Postmaster"), (2, "me@remote.test".to_owned()));
         assert_eq!(kept(&config, "postmaster@home.test"), (2, "me@remote.test".to_owned()));
         assert_eq!(kept(&config, "user@home.test"), (0, "user@home.test".to_owned()));
-    }
-
-    #[test]
-    fn trust_is_by_network() {
-        let config = config();
-        for (client, is_trusted) in [
-            ("127.0.0.9", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-            ("192.0.2.25", false),
-            ("::2", false),
-        ] {
-            assert_eq!(trusts(&config, client.parse().unwrap()), is_trusted, "{client}");
-        }
     }
 
     proptest! {

@@ -63,6 +63,8 @@ pub enum Chapter {
     Health,
     /// Destinations from that number on.
     Destinations(usize),
+    /// Notes on clients from that number on.
+    Clients(usize),
     /// Errors from that number on.
     Errors(usize),
 }
@@ -252,8 +254,8 @@ impl Relay {
             Chapter::Destinations(number) => {
                 match self.destinations.iter().filter(|d| !d.host().is_empty()).nth(number) {
                     None => {
-                        health::write_errors_head(form, out)?;
-                        Chapter::Errors(0)
+                        health::write_clients_head(form, out)?;
+                        Chapter::Clients(0)
                     }
                     Some(one) => {
                         let reply = one.reply().map(text::<REPLY_TEXT_OCTETS>).unwrap_or_default();
@@ -266,6 +268,16 @@ impl Relay {
                     }
                 }
             }
+            Chapter::Clients(number) => match self.notes.at(number) {
+                None => {
+                    health::write_errors_head(form, out)?;
+                    Chapter::Errors(0)
+                }
+                Some(noted) => {
+                    health::write_client(form, noted, number == 0, out)?;
+                    Chapter::Clients(number + 1)
+                }
+            },
             Chapter::Errors(number) => match self.recent.at(number) {
                 None => {
                     health::write_health_end(form, out)?;

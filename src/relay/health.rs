@@ -7,6 +7,7 @@ use super::Counters;
 use super::intake::text;
 use super::measure::{Moment, Octets, Span};
 use super::medium::Survival;
+use super::notes::Noted;
 use super::quoted::Quoted;
 use super::report::{Form, PIECE_OCTETS};
 use crate::limits::MAILBOX_PATH_OCTETS;
@@ -217,11 +218,35 @@ pub fn write_destination(
     }
 }
 
-/// What stands between the destinations and the errors. Notes on clients come with a later version.
+/// What stands between the destinations and the notes on clients.
+pub fn write_clients_head(form: Form, out: &mut impl Write) -> fmt::Result {
+    match form {
+        Form::Text => Ok(()),
+        Form::Json => out.write_str("],\"clients\":["),
+    }
+}
+
+/// The notes of one client; `first` is true for the first of them.
+pub fn write_client(form: Form, noted: &Noted, first: bool, out: &mut impl Write) -> fmt::Result {
+    match form {
+        Form::Text => {
+            if first {
+                out.write_str("clients\n")?;
+            }
+            writeln!(out, "    {}: {noted}", noted.who())
+        }
+        Form::Json => {
+            let comma = if first { "" } else { "," };
+            write!(out, "{comma}{{\"address\":\"{}\",\"notes\":{}}}", noted.who(), Quoted::json(noted))
+        }
+    }
+}
+
+/// What stands between the notes on clients and the errors.
 pub fn write_errors_head(form: Form, out: &mut impl Write) -> fmt::Result {
     match form {
         Form::Text => Ok(()),
-        Form::Json => out.write_str("],\"clients\":[],\"errors\":["),
+        Form::Json => out.write_str("],\"errors\":["),
     }
 }
 
@@ -252,6 +277,7 @@ pub fn write_health_end(form: Form, out: &mut impl Write) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::notes::{Note, Notes};
     use crate::relay::report::Output;
     use crate::relay::report::tests::json_value;
 
@@ -297,6 +323,10 @@ mod tests {
                 DestinationFigures { host: "mx\n.example:25", failures: 1, until_s, reply: "451 \"x\"" };
             write_destination(form, &one, n == 0, &mut out).unwrap();
         }
+        write_clients_head(form, &mut out).unwrap();
+        let mut notes = Notes::new();
+        (0..lists).for_each(|n| notes.add([192, 0, 2, n as u8].into(), true, Note::LfLines));
+        (0..lists).for_each(|n| write_client(form, notes.at(n).unwrap(), n == 0, &mut out).unwrap());
         write_errors_head(form, &mut out).unwrap();
         (0..lists).for_each(|n| write_error(form, 0, "the disk \\ failed", n == 0, &mut out).unwrap());
         write_health_end(form, &mut out).unwrap();
@@ -315,6 +345,7 @@ mod tests {
             assert!(json.contains(&format!("\"{key}\":")), "{key}");
         }
         assert!(json.contains(r#"{"host":"mx\u000a.example:25","state":"back-off","until_s":55,"#), "{json}");
+        assert!(json.contains(r#""clients":[{"address":"192.0.2.1","notes":"LF line ends"},{"#), "{json}");
         assert!(json.contains(r#""errors":[{"at":"1970-01-01T00:00:00Z","text":"the disk \\ failed"}"#));
     }
 

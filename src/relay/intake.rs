@@ -9,7 +9,9 @@ use super::access::{self, Verdict};
 use super::client::{Client, Remote};
 use super::destination::Key;
 use super::mailbox;
+use super::notes::Note;
 use super::quoted::Quoted;
+use super::rates::Party;
 use crate::config::{Config, Via};
 use crate::limits::{PATH_OCTETS, RECEIVED_OCTETS};
 use crate::mail::date::Date;
@@ -34,7 +36,8 @@ struct About {
     id: Id,
     /// The header gets what it lacks: the client is ours to help.
     completes: bool,
-    date: Date,
+    /// `None` while the clock can't be believed.
+    date: Option<Date>,
     /// The reverse-path, for a `From:` that is missing.
     from: String<PATH_OCTETS>,
     /// Where the first recipient goes.
@@ -98,6 +101,15 @@ impl Relay {
         mail: &Mail,
         now: Now,
     ) -> Result<(), Reply> {
+        if self.rates.is_reached(&Party::of(client.remote, None), client.messages_per_hour, now.mono_ms) {
+            self.note(client, Note::TooManyMessages);
+            let limit = client.messages_per_hour;
+            return Err(Reply::new(
+                450,
+                (7, 1),
+                format_args!("too many messages: {limit} within an hour are allowed here, try again later"),
+            ));
+        }
         let client_text = text::<48>(&client.remote);
         let origin = Origin {
             reverse_path: mail.reverse_path.as_str(),
@@ -156,8 +168,8 @@ impl Relay {
     ) -> Result<(), Reply> {
         let Incoming { scanner, about: incoming } = &mut self.incoming[slot];
         *scanner = Scanner::new();
-        incoming.completes = client.trusted || client.role == Role::Submission;
-        incoming.date = date(now);
+        incoming.completes = client.tolerant || client.role == Role::Submission;
+        incoming.date = now.wall_is_sane().then(|| date(now));
         let id = incoming.id.text();
         let trace = Trace {
             origin: match client.remote {
@@ -170,7 +182,7 @@ impl Relay {
             protocol: session.protocol(),
             id: &id,
             recipient: (transaction.recipients == 1).then_some(incoming.first.as_str()),
-            date: incoming.date,
+            date: date(now),
         };
         let mut field = Buffer::<RECEIVED_OCTETS>::new();
         received::compose(&trace, &mut field);

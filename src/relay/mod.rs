@@ -19,10 +19,12 @@ pub mod mailbox;
 pub mod maildir;
 pub mod measure;
 pub mod medium;
+pub mod notes;
 pub mod offer;
 pub mod plug;
 pub mod queue;
 pub mod quoted;
+pub mod rates;
 pub mod recent;
 pub mod recipients;
 pub mod report;
@@ -51,9 +53,11 @@ use client::Client;
 use delivery::via_name;
 use destination::{Destinations, Key};
 use intake::{Incoming, reply_to};
+use notes::Notes;
 use plug::Plug;
 use queue::{Entry, Queue};
 use quoted::Quoted;
+use rates::{Party, Rates};
 use recent::Recent;
 use round::{Group, Rounds};
 
@@ -130,6 +134,10 @@ pub struct Relay {
     pub counters: Counters,
     /// The last errors.
     pub recent: Recent,
+    /// What clients do wrong.
+    pub notes: Notes,
+    /// What clients have sent within the hour.
+    rates: Rates,
 }
 
 /// What became of a message whose content was complete.
@@ -179,6 +187,8 @@ impl Relay {
             pauses: false,
             counters: Counters::default(),
             recent: Recent::new(),
+            notes: Notes::new(),
+            rates: Rates::new(),
         };
         relay.place_found();
         match relay.queue.len() {
@@ -274,8 +284,12 @@ impl Relay {
         Verdict::Accepted(message)
     }
 
-    /// Writes the log line of a message that was taken or not.
-    pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict) {
+    /// Writes the log line of a message that was taken or not, and counts it for its client.
+    pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict, now: Now) {
+        self.note_habits(client, session);
+        if client.messages_per_hour > 0 && matches!(verdict, Verdict::Accepted(_)) {
+            self.rates.add(Party::of(client.remote, None), now.mono_ms);
+        }
         let from = session.transaction().map_or("", |t| t.mail.reverse_path.as_str());
         let helo = session.hello().map_or("", |h| h.name.as_str());
         match verdict {

@@ -273,7 +273,7 @@ impl Session {
 
     /// Which line ends this client may use.
     fn line_ends(&self, terms: &Terms<'_>) -> LineEnds {
-        match (terms.trusted, terms.bare_newline, self.first_end) {
+        match (terms.tolerant, terms.bare_newline, self.first_end) {
             (false, _, _) | (true, BareNewline::Reject, _) => LineEnds::Strict,
             (true, BareNewline::Normalize, Some(End::Lf)) => LineEnds::Lf,
             (true, BareNewline::Normalize, Some(End::CrLf) | None) => LineEnds::CrLf,
@@ -299,7 +299,7 @@ impl Session {
         let command = match line {
             Line::TooLong(_) => Command::TooLong,
             Line::Text(_, End::Lf) if self.line_ends(terms) == LineEnds::Strict => Command::BareLf,
-            Line::Text(text, _) if terms.trusted => Command::parse(text.trim_ascii()),
+            Line::Text(text, _) if terms.tolerant => Command::parse(text.trim_ascii()),
             Line::Text(text, _) => Command::parse(without_blanks(text)),
         };
         let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref());

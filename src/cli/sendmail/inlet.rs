@@ -120,6 +120,7 @@ fn store_one(
     received::compose(&trace, &mut field);
     store.write(STAGING, field.filled()).map_err(said)?;
     let from = if letter.sender.is_null() { config.postmaster.as_str() } else { letter.sender.as_str() };
+    let date = sys::is_sane(unix_s).then_some(date);
     let missing = Missing { date, id: &id, hostname: &config.hostname, from };
     let rules = Rules { missing: Some(missing), drop_bcc: false, drop_return_path: true };
     write_content(store, &rules, &mut letter.content)?;

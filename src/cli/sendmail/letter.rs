@@ -71,7 +71,8 @@ fn read_content(
 ) -> Result<(Spill, bool), Exit> {
     let broken = |e: io::Error| fail(Exit::Io, format_args!("reading the message: {e}"));
     let from = options.full_name.as_ref().map(|name| from(name, sender.as_str()));
-    let (date, id) = (date(), format!("{}.{}", sys::unix_s(), std::process::id()));
+    let date = sys::is_sane(sys::unix_s()).then(date);
+    let id = format!("{}.{}", sys::unix_s(), std::process::id());
     let missing =
         from.as_ref().map(|from| Missing { date, id: &id, hostname: &config.hostname, from: from.as_str() });
     let rules = Rules { missing, drop_bcc: options.from_header, drop_return_path: false };

@@ -93,7 +93,7 @@ impl State {
     }
 
     fn begun(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
-        if hello.is_none() && !terms.trusted {
+        if hello.is_none() && !terms.tolerant {
             return reply(self, 503, (5, 1), "EHLO or HELO first");
         }
         if terms.role == Role::Submission && !terms.trusted {
@@ -127,7 +127,7 @@ impl State {
     /// Every refusal of DATA goes into [`State::Refused`].
     fn data(self, argument: &[u8], terms: &Terms<'_>) -> Turn {
         let refusal = match self {
-            _ if !argument.is_empty() && !terms.trusted => Reply::new(501, (5, 4), "DATA takes no argument"),
+            _ if !argument.is_empty() && !terms.tolerant => Reply::new(501, (5, 4), "DATA takes no argument"),
             Self::Envelope(transaction) if transaction.recipients > 0 => {
                 return (Self::AskContent(transaction, Way::Data), Say::Nothing);
             }
@@ -169,12 +169,21 @@ impl State {
 impl Hello {
     /// Reads the name. RFC 2034 4: answers to HELO and EHLO have no enhanced code.
     fn read(name: &[u8], extended: bool, terms: &Terms<'_>) -> Result<Self, Reply> {
-        let strict = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
-        let fits = !name.is_empty() && name.len() <= DOMAIN_OCTETS && name.iter().all(strict);
-        if !fits && !terms.trusted {
+        let fits = is_name(name) && name.len() <= DOMAIN_OCTETS;
+        if !fits && !terms.tolerant {
             return Err(Reply::plain(501, "your host name or address literal must follow"));
         }
         let shown = |&octet: &u8| if octet.is_ascii_graphic() { char::from(octet) } else { '?' };
         Ok(Self { extended, name: name.iter().take(DOMAIN_OCTETS).map(shown).collect() })
     }
+
+    /// True if the name can be that of a host, or an address literal.
+    pub fn is_name(&self) -> bool {
+        is_name(self.name.as_bytes())
+    }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    let strict = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
+    !name.is_empty() && name.iter().all(strict)
 }

@@ -12,8 +12,8 @@ use crate::smtp::keyword::{Keyword, Keywords};
 /// next call on.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// Our name in the greeting and the EHLO reply, and the domain of addresses that trusted
-    /// clients give none.
+    /// Our name in the greeting and the EHLO reply, and the domain of addresses that clients
+    /// taken as they are give none.
     pub hostname: &'a str,
     /// Content octets that a message may have.
     pub message_size: u64,
@@ -23,9 +23,11 @@ pub struct Terms<'a> {
     pub errors: u16,
     /// What the listener is for.
     pub role: Role,
-    /// The client is taken as it is (`relay_from`, `appliance`): tolerant rules.
+    /// The client may send through us without saying who it is.
     pub trusted: bool,
-    /// Line ends of a trusted client; for everyone else they are rejected.
+    /// The client is taken as it is: tolerant rules. All that are trusted are, and appliances.
+    pub tolerant: bool,
+    /// Line ends of a client that is taken as it is; for everyone else they are rejected.
     pub bare_newline: BareNewline,
     /// EHLO keywords not shown, and so not taken.
     pub hidden: Keywords,
@@ -41,7 +43,7 @@ pub enum Role {
     Submission,
 }
 
-/// What happens to bare CR and bare LF of a trusted client.
+/// What happens to bare CR and bare LF of a client that is taken as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BareNewline {
     /// They become CRLF.
@@ -53,14 +55,14 @@ pub enum BareNewline {
 impl<'a> Terms<'a> {
     /// How addresses are read.
     pub(super) fn manner(&self) -> Manner<'a> {
-        if self.trusted { Manner::Tolerant(self.hostname) } else { Manner::Strict }
+        if self.tolerant { Manner::Tolerant(self.hostname) } else { Manner::Strict }
     }
 
     /// The extensions that may be used after this HELO, EHLO, or neither.
     pub(super) fn taken(&self, hello: Option<&Hello>) -> Keywords {
         match hello {
             Some(Hello { extended: true, .. }) => self.offered(),
-            Some(_) | None if self.trusted => self.offered(),
+            Some(_) | None if self.tolerant => self.offered(),
             Some(_) | None => Keywords::NONE,
         }
     }

@@ -20,6 +20,7 @@ const STRANGER: Terms<'static> = Terms {
     errors: 1000,
     role: Role::Relay,
     trusted: false,
+    tolerant: false,
     bare_newline: BareNewline::Normalize,
     hidden: Keywords::NONE,
 };
@@ -451,7 +452,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn pieces_do_not_matter(input in lines(), piece in 1usize..40, trusted in any::<bool>(), errors in 1u16..20) {
-        let terms = Terms { trusted, errors, message_size: 40, ..STRANGER };
+        let terms = Terms { trusted, tolerant: trusted, errors, message_size: 40, ..STRANGER };
         let (mut whole, mut pieces) = (Peer::new(terms), Peer::new(terms));
         whole.feed(&input);
         pieces.feed_pieces(&input, piece);
