@@ -1,5 +1,8 @@
-//! The operating system: clocks, signals, the host's name, the heap's counter. The only place
-//! where `unsafe` is allowed, each use with the reason why it holds.
+//! The operating system: clocks, signals, the host's name, the heap's counter, privileges. The only
+//! place where `unsafe` is allowed, each use with the reason why it holds.
+
+pub mod privileges;
+pub mod sandbox;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

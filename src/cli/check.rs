@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User, geteuid};
 
 use super::exit::Exit;
 use super::{complain, fail, load, print};
-use crate::config::{Config, DEFAULT_USER, Loaded, Via};
+use crate::config::{Config, Loaded, Via};
 use crate::net::ceiling::memory_ceiling;
 use crate::relay::route;
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
@@ -48,7 +48,7 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
 /// What is right in itself but wrong on this machine; `serve` must not start with it either.
 pub fn mistakes(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some(name) = missing_user(config).filter(|name| *name != DEFAULT_USER) {
+    if let Some(name) = missing_user(config) {
         found
             .push(format!("run.user: there is no user {name:?}: make it, or write user = \"\" to stay root"));
     }
@@ -75,9 +75,6 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let mut found = spool_warnings(config);
     let mut warn = |text: &str| found.push(text.to_owned());
-    if missing_user(config) == Some(DEFAULT_USER) {
-        warn("run.user: there is no user \"pillarbox\", the relay would stay root: make it, or name another");
-    }
     if unix_s() < RELEASE_DATE_UNIX_S {
         warn("the clock stands before this program was made: nothing expires until it is set");
     }
@@ -96,9 +93,6 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     }
     if config.limits.message_size > config.spool.max_size {
         warn("limits.message_size is more than spool.max_size: a message larger than the spool never fits");
-    }
-    if config.run.sandbox && loaded.file.is_some() {
-        warn("run.sandbox is not in this version yet: it runs without");
     }
     if let (Some(file), Some(user)) = (&loaded.file, run_user(config))
         && file.metadata().is_ok_and(|metadata| !can_read(&metadata, &user))

@@ -1,19 +1,23 @@
 //! `pillarbox serve`: the relay in the foreground.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log::{error, info, warn};
-use nix::unistd::{Gid, Uid, User, chown, initgroups, setegid, seteuid, setgid, setuid};
+use nix::unistd::{Gid, Uid, User, chown, setegid, seteuid};
 
 use super::exit::Exit;
 use super::{check, complain, fail};
-use crate::config::{Config, DEFAULT_USER, Endpoint, Loaded, Route, Via};
+use crate::config::{Config, Endpoint, Loaded, LogTarget, Route, Via};
 use crate::net::ceiling::memory_ceiling;
+use crate::net::confine;
 use crate::net::event_loop::{self, EventLoop, SUBMITTERS};
 use crate::net::log as lines;
 use crate::relay::MAILBOX_DELIVERIES;
 use crate::spool::{Disk, RealDisk};
+use crate::sys::privileges::{become_user, forbid_core_dumps};
 use crate::sys::{self, Clock, Signals};
 
 /// Runs the relay until it is told to end.
@@ -47,8 +51,14 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
     let ready = run_user(&config).and_then(|user| {
         // The lock comes first: a second relay must not get as far as the ports of the first.
         let disk = open_spool(&config, user.as_ref())?;
+        let new_folders = missing_folders(&config);
         let bound = event_loop::bind(&config).map_err(|e| refuse(Exit::Unavailable, e))?;
-        become_user(user)?;
+        if let Some(user) = &user {
+            hand_over(&config, &new_folders, user);
+            become_user(user).map_err(|e| refuse(Exit::Permission, e))?;
+        }
+        forbid_core_dumps();
+        confine::enter(&config, file.as_deref());
         Ok((disk, bound))
     });
     let (disk, bound) = match ready {
@@ -94,10 +104,6 @@ fn run_user(config: &Config) -> Result<Option<User>, Exit> {
     match User::from_name(name) {
         Ok(Some(user)) if user.uid.is_root() => Ok(None),
         Ok(Some(user)) => Ok(Some(user)),
-        Ok(None) if name == DEFAULT_USER => {
-            warn!("- there is no user {name:?}: running as root; make one, or name another in [run] user");
-            Ok(None)
-        }
         Ok(None) => Err(refuse(Exit::Config, format_args!("[run] user: there is no user {name:?}"))),
         Err(e) => Err(refuse(Exit::Config, format_args!("[run] user {name:?} can't be looked up: {e}"))),
     }
@@ -129,14 +135,38 @@ fn open_spool(config: &Config, user: Option<&User>) -> Result<RealDisk, Exit> {
     }
 }
 
-/// Gives up root for good; the ports are bound by then.
-fn become_user(user: Option<User>) -> Result<(), Exit> {
-    let Some(user) = user else { return Ok(()) };
-    let name = std::ffi::CString::new(user.name.as_str()).map_err(|_| Exit::Config)?;
-    initgroups(&name, user.gid)
-        .and_then(|()| setgid(user.gid))
-        .and_then(|()| setuid(user.uid))
-        .map_err(|e| refuse(Exit::Permission, format_args!("can't become the user {:?}: {e}", user.name)))
+/// The Unix sockets that are listened on.
+fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
+    let named = config.listen.iter().filter_map(|listen| match &listen.address {
+        Endpoint::Unix(path) => Some(path),
+        Endpoint::Tcp(_) => None,
+    });
+    named.chain([&config.run.control, &config.run.submit]).map(PathBuf::as_path)
+}
+
+/// Folders of sockets that binding will make.
+fn missing_folders(config: &Config) -> Vec<PathBuf> {
+    sockets(config).filter_map(Path::parent).filter(|folder| !folder.exists()).map(Path::to_owned).collect()
+}
+
+/// Gives what root has made to the user who will run: the sockets, so that members of its group can ask
+/// the relay and it can take them away at its end, the folders made for them, and the log's files.
+fn hand_over(config: &Config, new_folders: &[PathBuf], user: &User) {
+    let give = |path: &Path| {
+        if let Err(e) = chown(path, Some(user.uid), Some(user.gid)) {
+            warn!("- {} can't be given to {}: {e}", path.display(), user.name);
+        }
+    };
+    sockets(config).chain(new_folders.iter().map(PathBuf::as_path)).for_each(give);
+    if config.log.target == LogTarget::File {
+        let old = lines::rotated_name(&config.log.file);
+        // In a folder of root's the rotated file can't be made later.
+        if let Err(e) = OpenOptions::new().append(true).create(true).mode(0o640).open(&old) {
+            warn!("- {} can't be made: {e}", old.display());
+        }
+        give(&old);
+        give(&config.log.file);
+    }
 }
 
 /// The first lines of the log: what runs, how much memory it may take, and what to do next.

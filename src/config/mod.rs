@@ -36,9 +36,6 @@ use crate::smtp::server::{BareNewline, Role};
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/pillarbox.toml";
 
-/// The user that a relay started as root becomes when none is named.
-pub const DEFAULT_USER: &str = "pillarbox";
-
 /// Everything that can be set. Made by [`load`], [`Config::parse`] or
 /// [`Config::default_without_file`].
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use heapless::{Deque, Vec};
 use log::LevelFilter;
@@ -111,6 +111,13 @@ fn is_ready(fd: BorrowedFd<'_>) -> bool {
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
 
+/// The name that a log file gets when it is full.
+pub fn rotated_name(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
+
 /// A log file that becomes `FILE.1` when it is full.
 struct Rotated {
     path: PathBuf,
@@ -126,12 +133,28 @@ impl Rotated {
         Ok(Self { path, file, octets, max_octets })
     }
 
+    /// Makes this file the old one. Where the folder is not ours to change, its content goes into the old
+    /// one, which was made while we could.
+    fn rotate(&mut self) -> io::Result<()> {
+        let old = rotated_name(&self.path);
+        if rename(&self.path, &old).is_ok() {
+            *self = Self::open(std::mem::take(&mut self.path), self.max_octets)?;
+            return Ok(());
+        }
+        self.empty_into(&old)
+    }
+
+    fn empty_into(&mut self, old: &Path) -> io::Result<()> {
+        // A log that can't be copied is emptied all the same: it must not fill the disk.
+        let _ = std::fs::copy(&self.path, old);
+        self.file.set_len(0)?;
+        self.octets = 0;
+        Ok(())
+    }
+
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         if self.octets + piece.len() as u64 > self.max_octets && self.octets > 0 {
-            let mut old = self.path.clone().into_os_string();
-            old.push(".1");
-            rename(&self.path, old)?;
-            *self = Self::open(std::mem::take(&mut self.path), self.max_octets)?;
+            self.rotate()?;
         }
         let n = self.file.write(piece)?;
         self.octets += n as u64;
@@ -260,6 +283,17 @@ mod tests {
         let last = text.lines().last().unwrap();
         assert!(last.ends_with("Z id-8 accepted from=<a@b>") && last.starts_with("20"), "{last}");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn where_nothing_can_be_renamed_the_content_moves() {
+        let path = file("emptied");
+        let mut log = Rotated::open(path.clone(), 200).unwrap();
+        log.write(b"before\n").unwrap();
+        log.empty_into(&rotated_name(&path)).unwrap();
+        log.write(b"after\n").unwrap();
+        assert_eq!(std::fs::read(rotated_name(&path)).unwrap(), b"before\n");
+        assert_eq!((std::fs::read(&path).unwrap(), log.octets), (b"after\n".to_vec(), 6));
     }
 
     #[test]

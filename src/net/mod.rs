@@ -1,6 +1,7 @@
 //! The event loop and everything that touches a socket.
 
 pub mod ceiling;
+pub mod confine;
 pub mod control;
 pub mod doors;
 pub mod event_loop;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use log::warn;
 
+use super::confine;
 use crate::config::{self, Config};
 use crate::sys;
 
@@ -35,5 +36,6 @@ pub fn read(file: &Path, old: &Config) -> Result<Config, String> {
     new.log.clone_from(&old.log);
     new.limits.sessions = old.limits.sessions;
     new.limits.deliveries = old.limits.deliveries;
+    confine::recheck(&new, file);
     Ok(new)
 }
