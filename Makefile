@@ -9,7 +9,7 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test unit check demo core peers bench bench-short power-loss install clean rust
+.PHONY: help run build test unit check demo core peers bench bench-short power-loss fuzz fuzz-short install clean rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,12 @@ bench-short: build peers ## the same with few messages: shows that it works, not
 
 power-loss: rust ## cuts the power at every disk call, the long way (some minutes)
 	PILLARBOX_FULL=1 $(CARGO) test -j$(JOBS) --release --test power_loss
+
+fuzz: rust ## every fuzz target for a minute (g++; no nightly compiler is needed)
+	fuzz/run --seconds 60
+
+fuzz-short: rust ## every fuzz target, 20,000 inputs: what CI does
+	fuzz/run --runs 20000
 
 install: build ## the program and its names sendmail, mailq, newaliases below DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
