@@ -1,18 +1,19 @@
 //! `pillarbox check`: reads the configuration, names every mistake, warns of what will surprise.
 
+use std::ffi::CString;
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
 use super::{complain, fail, load, print};
 use crate::config::{Config, Loaded, Via};
 use crate::net::ceiling::memory_ceiling;
-use crate::relay::route;
+use crate::relay::{group, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
 /// File systems that are gone after a power cut, by their magic number.
@@ -62,7 +63,29 @@ pub fn mistakes(config: &Config) -> Vec<String> {
             Ok(_) => {}
         }
     }
+    for name in group::names(config).flatten() {
+        match group::find(name) {
+            Err(why) => found.push(why),
+            Ok(number) if !may_give_to(number, user.as_ref()) => found.push(format!(
+                "route.group: the user of [run] is not in the group {name:?} and can't give it mailboxes: add it (usermod -aG {name} USER)"
+            )),
+            Ok(_) => {}
+        }
+    }
     found
+}
+
+/// True if the relay, as `user` or as we are, may give its files to a group.
+fn may_give_to(group: u32, user: Option<&User>) -> bool {
+    let group = Gid::from_raw(group);
+    let (uid, own, others) = match user {
+        None => (geteuid(), getegid(), getgroups().unwrap_or_default()),
+        Some(user) => {
+            let others = CString::new(user.name.as_str()).map(|name| getgrouplist(&name, user.gid));
+            (user.uid, user.gid, others.ok().and_then(Result::ok).unwrap_or_default())
+        }
+    };
+    uid.is_root() || own == group || others.contains(&group)
 }
 
 /// The user to become, if it does not exist.
@@ -238,6 +261,24 @@ mod tests {
         assert!(mistakes(&config).is_empty() && run_user(&config).is_none());
         config.run.user = Some("no such user".to_owned());
         assert_eq!(mistakes(&config).len(), usize::from(geteuid().is_root()), "only root can change");
+    }
+
+    #[test]
+    fn a_group_has_to_exist_and_be_ours_to_give() {
+        let file = |group: &str| format!("[[route]]\nvia = \"maildir\"\ngroup = {group:?}\n");
+        let found = |group: &str| {
+            let mut config = Config::parse(&file(group), "host.test").unwrap();
+            config.run.user = None;
+            mistakes(&config)
+        };
+        let ours = nix::unistd::Group::from_gid(getegid()).unwrap().unwrap().name;
+        assert_eq!(found(&ours), [""; 0]);
+        assert!(found("no such group")[0].contains("there is no group \"no such group\""));
+        let user = User::from_uid(Uid::from_raw(65_534)).unwrap();
+        assert!(
+            user.is_none_or(|nobody| may_give_to(nobody.gid.as_raw(), Some(&nobody))
+                && !may_give_to(12_345, Some(&nobody)))
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`architecture`] | one message's way, one turn of the loop, who owns what |
 //! | [`protocol`] | every command in every state, and how line ends are judged |
 //! | [`spool`] | the files, octet by octet, and why a power cut harms nothing |
+//! | [`mailboxes`] | Dovecot beside the relay, both ways, as complete files |
 //! | [`limits`] | every maximum and its reason |
 //! | [`testing`] | what is tested where, and how to add a test |
 //! | [`decisions`] | what was chosen against what |
@@ -22,6 +23,9 @@ pub mod protocol {}
 
 #[doc = include_str!("spool.md")]
 pub mod spool {}
+
+#[doc = include_str!("mailboxes.md")]
+pub mod mailboxes {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}

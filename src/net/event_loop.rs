@@ -236,12 +236,7 @@ impl EventLoop {
                 self.next_config = Some(Arc::new(config));
                 self.relay.pause();
             }
-            Err(mistakes) => {
-                for line in mistakes.lines() {
-                    error!("- {line}");
-                }
-                error!("- the old configuration stays");
-            }
+            Err(mistakes) => keep_old(&mistakes),
         }
     }
 
@@ -253,8 +248,10 @@ impl EventLoop {
         let Some(config) = self.next_config.take() else { return };
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.stop(&mut kit);
+        if let Err(mistakes) = self.relay.reconfigure(Arc::clone(&config), now) {
+            return keep_old(&mistakes);
+        }
         self.timeouts = Timeouts::of(&config.limits);
-        self.relay.reconfigure(Arc::clone(&config), now);
         self.config = config;
     }
 
@@ -465,6 +462,14 @@ fn wake(ready: &mut Vec<usize>, is_ready: &mut [bool], slot: usize) {
     if !std::mem::replace(&mut is_ready[slot], true) {
         ready.push(slot);
     }
+}
+
+/// Says what is wrong with a new configuration, a line a mistake.
+fn keep_old(mistakes: &str) {
+    for line in mistakes.lines() {
+        error!("- {line}");
+    }
+    error!("- the old configuration stays");
 }
 
 /// Why a client gets no session now, if it does not.

@@ -146,7 +146,7 @@ impl Mailboxes {
 }
 
 fn open_draft(mailbox: &Mailbox) -> io::Result<Draft> {
-    let mut draft = Draft::create(&mailbox.folder, &mailbox.file_name, mailbox.mode, mailbox.make)?;
+    let mut draft = Draft::create(&mailbox.folder, &mailbox.file_name, mailbox.rights, mailbox.make)?;
     match draft.write(mailbox.top.filled()) {
         Ok(()) => Ok(draft),
         Err(e) => {

@@ -1,13 +1,15 @@
 //! An outbound slot: one connection to a destination, and the group of recipients it carries.
 //!
 //! A slot looks its host up, tries the addresses one after the other and the route's hosts in
-//! order, speaks SMTP by [`client::Session`](crate::smtp::client::Session), and when a message is
-//! done takes the next one that waits for the same destination.
+//! order, speaks SMTP or LMTP by [`client::Session`](crate::smtp::client::Session), and when a
+//! message is done takes the next one that waits for the same destination.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use heapless::String;
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::names::{Addresses, Names, Question, literal};
@@ -22,7 +24,7 @@ use crate::relay::intake::text;
 use crate::relay::recipients::Recipients;
 use crate::relay::round::Group;
 use crate::smtp::buffer::Buffer;
-use crate::smtp::client::{Next, Outcome, Output, Protocol, Scope, Session, Terms, Verdict, Waiting};
+use crate::smtp::client::{Next, Outcome, Output, Scope, Session, Terms, Verdict, Waiting};
 use crate::smtp::reply::Reply;
 use crate::spool::Damage;
 use crate::sys::Now;
@@ -89,7 +91,9 @@ pub struct Outbound {
     key: Key,
     /// Which of the route's hosts.
     host: usize,
+    /// The host's name, or the path of its socket.
     name: String<HOST_OCTETS>,
+    /// 0 for a Unix socket.
     port: u16,
     addresses: Addresses,
     address: Option<SocketAddr>,
@@ -180,11 +184,14 @@ impl Outbound {
         self.since_ms = with.now.mono_ms;
         self.address = None;
         self.addresses.clear();
-        let host = with.relay.host(self.key, self.host);
-        let Some(Host::Tcp { name, port }) = host else {
-            return self.give_up(&Reply::new(451, (3, 5), "the route has no host that can be dialled"), with);
-        };
-        (self.name, self.port) = (text(name), *port);
+        match with.relay.host(self.key, self.host) {
+            Some(Host::Tcp { name, port }) => (self.name, self.port) = (text(name), *port),
+            Some(Host::Unix(path)) => {
+                (self.name, self.port) = (text(path.display()), 0);
+                return self.dial_socket(with);
+            }
+            None => return self.give_up(&Reply::new(451, (3, 5), "the route has no host"), with),
+        }
         if let Some(address) = literal(&self.name) {
             let _ = self.addresses.push(SocketAddr::new(address, self.port));
             return self.dial(0, with);
@@ -216,14 +223,8 @@ impl Outbound {
             self.address = Some(address);
             self.since_ms = with.now.mono_ms;
             self.ready = Ready::unknown();
-            match TcpStream::connect(address) {
-                Ok(stream) => {
-                    let mut transport = Transport::Tcp(stream);
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    if let Err(e) = with.registry.register(&mut transport, self.token, interest) {
-                        reply = Reply::new(451, (3, 0), format_args!("{address}: {e}"));
-                        continue;
-                    }
+            match TcpStream::connect(address).and_then(|stream| self.watch(Transport::Tcp(stream), with)) {
+                Ok(transport) => {
                     self.state = State::Connecting { transport, place };
                     return true;
                 }
@@ -231,6 +232,29 @@ impl Outbound {
             }
         }
         self.next_host(&reply, with)
+    }
+
+    /// Tries the Unix socket that is the present host. False: as for [`Outbound::look_up`].
+    fn dial_socket(&mut self, with: &mut With<'_>) -> bool {
+        self.ready = Ready::unknown();
+        let dialled = UnixStream::connect(Path::new(self.name.as_str()));
+        match dialled.and_then(|stream| self.watch(Transport::Unix(stream), with)) {
+            Ok(transport) => {
+                self.state = State::Connecting { transport, place: 0 };
+                true
+            }
+            Err(e) => {
+                let reply = Reply::new(451, (4, 1), format_args!("{}: {e}", self.name));
+                self.next_host(&reply, with)
+            }
+        }
+    }
+
+    /// Has the poll tell of a connection.
+    fn watch(&self, mut transport: Transport, with: &With<'_>) -> io::Result<Transport> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        with.registry.register(&mut transport, self.token, interest)?;
+        Ok(transport)
     }
 
     /// Sees whether the connection stands; `None`: go on at once.
@@ -248,7 +272,7 @@ impl Outbound {
         }
         if let State::Connecting { transport, .. } = std::mem::replace(&mut self.state, State::Resolving) {
             transport.send_at_once();
-            self.state = State::Talking { transport, session: Session::new(Protocol::Smtp) };
+            self.state = State::Talking { transport, session: Session::new(with.relay.protocol(self.key)) };
             self.input.clear();
             self.output.clear();
             self.since_ms = with.now.mono_ms;
@@ -599,6 +623,7 @@ impl Outbound {
                 text(format_args!("{}[{}]:{}", self.name, address.ip(), self.port))
             }
             Some(address) => text(format_args!("{address}")),
+            None if self.port == 0 => text(&self.name),
             None => text(format_args!("{}:{}", self.name, self.port)),
         }
     }

@@ -10,7 +10,7 @@
 use std::fmt::{Arguments, Write as _};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
 use heapless::String;
@@ -28,6 +28,15 @@ pub const DRAFTS: usize = 32;
 /// A message's file name.
 pub type FileName = String<NAME_OCTETS>;
 type FilePath = String<{ MAILBOX_PATH_OCTETS + NAME_OCTETS + 8 }>;
+
+/// Who may open mailboxes besides their owner, who is the run user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Permission bits of folders; files get all but their search bits.
+    pub mode: u32,
+    /// The group, by number; `None`: the run user's.
+    pub group: Option<u32>,
+}
 
 /// A message that is being written into a mailbox.
 #[derive(Debug)]
@@ -55,13 +64,14 @@ pub fn file_name(arrived_unix_s: u64, id: &str, recipient: u16, host: &str) -> F
 }
 
 impl Draft {
-    /// Opens a new file in the mailbox at `folder`. With `mode` the mailbox is made where it is
-    /// missing, files and folders get that mode; its search bits are for folders only.
-    pub fn create(folder: &str, name: &FileName, mode: u32, make: bool) -> io::Result<Self> {
+    /// Opens a new file in the mailbox at `folder`. With `make` the mailbox is made where it is
+    /// missing.
+    pub fn create(folder: &str, name: &FileName, rights: Rights, make: bool) -> io::Result<Self> {
         let folder = String::try_from(folder).map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
-        let made = make && make_mailbox(&folder, mode)?;
+        let made = make && make_mailbox(&folder, rights)?;
         let path = file_path(&folder, "tmp", name)?;
-        let open = || OpenOptions::new().write(true).create_new(true).mode(mode & 0o666).open(path.as_str());
+        let mode = rights.mode & 0o666;
+        let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path.as_str());
         let file = match open() {
             // Left by a try that was cut off: nobody else makes this name.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -70,7 +80,10 @@ impl Draft {
             }
             other => other?,
         };
-        file.set_permissions(Permissions::from_mode(mode & 0o666))?;
+        if rights.group.is_some() {
+            fchown(&file, None, rights.group)?;
+        }
+        file.set_permissions(Permissions::from_mode(mode))?;
         Ok(Self { folder, name: name.clone(), file, octets: 0, made, held_cr: false })
     }
 
@@ -173,24 +186,35 @@ fn sync_folders(draft: &Draft, made: bool) -> io::Result<()> {
 }
 
 /// Makes a mailbox where there is none; true if anything was made.
-fn make_mailbox(folder: &str, mode: u32) -> io::Result<bool> {
+fn make_mailbox(folder: &str, rights: Rights) -> io::Result<bool> {
     // Looked at for every message, so without a path on the heap.
     if FOLDERS.iter().all(|sub| sub_folder(folder, sub).is_ok_and(|path| Path::new(path.as_str()).is_dir())) {
         return Ok(false);
     }
-    let mailbox = Path::new(folder);
-    if let Some(parent) = mailbox.parent() {
-        DirBuilder::new().recursive(true).mode(mode).create(parent)?;
-    }
-    for path in std::iter::once(mailbox.to_owned()).chain(FOLDERS.iter().map(|sub| mailbox.join(sub))) {
-        match DirBuilder::new().mode(mode).create(&path) {
-            // The umask must not take what the configuration gives.
-            Ok(()) => fs::set_permissions(&path, Permissions::from_mode(mode))?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
+    make_folder(Path::new(folder), rights)?;
+    for sub in FOLDERS {
+        make_folder(Path::new(sub_folder(folder, sub)?.as_str()), rights)?;
     }
     Ok(true)
+}
+
+/// Makes a folder and those above it, where they are missing: whoever may open a mailbox has to get
+/// to it.
+fn make_folder(folder: &Path, rights: Rights) -> io::Result<()> {
+    if let Some(above) = folder.parent().filter(|above| !above.exists()) {
+        make_folder(above, rights)?;
+    }
+    match DirBuilder::new().mode(rights.mode).create(folder) {
+        Ok(()) => {
+            if rights.group.is_some() {
+                chown(folder, None, rights.group)?;
+            }
+            // The umask must not take what the configuration gives.
+            fs::set_permissions(folder, Permissions::from_mode(rights.mode))
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 fn sub_folder(folder: &str, sub: &str) -> io::Result<FilePath> {
@@ -218,6 +242,10 @@ mod tests {
         path.into_os_string().into_string().unwrap()
     }
 
+    fn rights(mode: u32) -> Rights {
+        Rights { mode, group: None }
+    }
+
     fn new_files(folder: &str) -> Vec<std::vec::Vec<u8>> {
         let mut all: Vec<_> = fs::read_dir(format!("{folder}/new"))
             .unwrap()
@@ -228,7 +256,7 @@ mod tests {
     }
 
     fn deliver(folder: &str, name: &FileName, content: &[u8]) -> io::Result<()> {
-        let mut draft = Draft::create(folder, name, 0o770, true)?;
+        let mut draft = Draft::create(folder, name, rights(0o770), true)?;
         draft.write(content)?;
         let mut result = Err(io::ErrorKind::Other.into());
         finish(&[draft], |_, r| result = r);
@@ -250,6 +278,28 @@ mod tests {
     }
 
     #[test]
+    fn folders_and_files_get_the_mode_and_the_group() {
+        let at = folder("group");
+        // The first other group that this user may give things to: for root any.
+        let ours = nix::unistd::getgid().as_raw();
+        let other = nix::unistd::getgroups().unwrap().into_iter().map(|g| g.as_raw()).find(|&g| g != ours);
+        let group = if nix::unistd::geteuid().is_root() { 12_345 } else { other.unwrap_or(ours) };
+        let mailbox = format!("{at}/home.test/me");
+        let rights = Rights { mode: 0o750, group: Some(group) };
+        let draft = Draft::create(&mailbox, &file_name(5, "abc-1", 0, "host"), rights, true).unwrap();
+        finish(&[draft], |_, result| result.unwrap());
+        let told = |path: &str| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.permissions().mode() & 0o777, std::os::unix::fs::MetadataExt::gid(&metadata))
+        };
+        for made in ["", "/home.test", "/home.test/me", "/home.test/me/new", "/home.test/me/cur"] {
+            assert_eq!(told(&format!("{at}{made}")), (0o750, group), "{made}");
+        }
+        assert_eq!(told(&format!("{mailbox}/new/5.Qabc-1R0.host")), (0o640, group));
+        fs::remove_dir_all(at).unwrap();
+    }
+
+    #[test]
     fn another_message_under_the_same_name_is_not_replaced() {
         let at = folder("clash");
         let name = file_name(5, "abc-1", 0, "host");
@@ -263,7 +313,7 @@ mod tests {
     fn what_a_cut_off_try_left_in_tmp_is_replaced() {
         let at = folder("left");
         let name = file_name(5, "abc-1", 0, "host");
-        drop(Draft::create(&at, &name, 0o770, true).unwrap());
+        drop(Draft::create(&at, &name, rights(0o770), true).unwrap());
         deliver(&at, &name, b"whole\r\n").unwrap();
         assert_eq!(new_files(&at), [b"whole\n"]);
         fs::remove_dir_all(at).unwrap();
@@ -275,7 +325,7 @@ mod tests {
         let mut drafts = Vec::new();
         for n in 0..6_u16 {
             let at = if n % 2 == 0 { &a } else { &b };
-            let mut draft = Draft::create(at, &file_name(1, "i", n, "h"), 0o700, true).unwrap();
+            let mut draft = Draft::create(at, &file_name(1, "i", n, "h"), rights(0o700), true).unwrap();
             draft.write(format!("{n}\r\n").as_bytes()).unwrap();
             drafts.push(draft);
         }
@@ -294,7 +344,8 @@ mod tests {
     fn one_that_fails_neither_stops_nor_repeats_the_others() {
         let at = folder("one-fails");
         let names = [file_name(1, "i", 0, "h"), file_name(1, "i", 1, "h")];
-        let drafts: Vec<Draft> = names.iter().map(|n| Draft::create(&at, n, 0o700, true).unwrap()).collect();
+        let drafts: Vec<Draft> =
+            names.iter().map(|n| Draft::create(&at, n, rights(0o700), true).unwrap()).collect();
         fs::remove_file(format!("{at}/tmp/{}", names[1])).unwrap();
         let mut told = Vec::new();
         finish(&drafts, |at, result| told.push((at, result.is_ok())));
@@ -306,7 +357,7 @@ mod tests {
     #[test]
     fn without_leave_to_make_it_a_missing_mailbox_is_an_error() {
         let at = folder("missing");
-        assert!(Draft::create(&at, &file_name(1, "i", 0, "h"), 0o700, false).is_err());
+        assert!(Draft::create(&at, &file_name(1, "i", 0, "h"), rights(0o700), false).is_err());
         assert!(!Path::new(&at).exists());
     }
 
@@ -316,7 +367,7 @@ mod tests {
         fn line_ends_do_not_depend_on_the_splits(lines in proptest::collection::vec("[a\r]{0,3}", 0..6), cut in 0_usize..40) {
             let text = lines.join("\r\n") + "\r\n";
             let at = folder("splits");
-            let mut draft = Draft::create(&at, &file_name(1, "i", 0, "h"), 0o700, true).unwrap();
+            let mut draft = Draft::create(&at, &file_name(1, "i", 0, "h"), rights(0o700), true).unwrap();
             let cut = cut.min(text.len());
             draft.write(&text.as_bytes()[..cut]).unwrap();
             draft.write(&text.as_bytes()[cut..]).unwrap();

@@ -12,6 +12,7 @@ pub mod deed;
 pub mod delivery;
 pub mod desk;
 pub mod destination;
+pub mod group;
 pub mod health;
 pub mod intake;
 pub mod listing;
@@ -41,8 +42,9 @@ use heapless::String;
 use log::{error, info, warn};
 
 use crate::config::{self, Config, Host};
-use crate::limits::MAILBOX_PATH_OCTETS;
+use crate::limits::{MAILBOX_PATH_OCTETS, ROUTES};
 use crate::smtp::buffer::Buffer;
+use crate::smtp::client::Protocol;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Answer, Session};
 use crate::spool::{Damage, Found, Message, OpenError, RealDisk, Settings, Store};
@@ -128,6 +130,8 @@ pub struct Relay {
     /// Inbound slots; staging files from this number on are for bounces.
     slots: usize,
     in_bounce: [bool; SPARES],
+    /// The group of each route's mailboxes, by number.
+    groups: [Option<u32>; ROUTES],
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
     /// What is counted.
@@ -156,8 +160,8 @@ pub struct Mailbox {
     pub folder: String<MAILBOX_PATH_OCTETS>,
     /// The file's name.
     pub file_name: maildir::FileName,
-    /// Permission bits.
-    pub mode: u32,
+    /// Who may open it.
+    pub rights: maildir::Rights,
     /// The mailbox is made if it is missing.
     pub make: bool,
     /// What is written before the content.
@@ -170,6 +174,7 @@ impl Relay {
     /// Opens the spool and reads what waits in it, for `slots` inbound slots.
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
         let rounds = rounds(&config);
+        let groups = group::numbers(&config).map_err(io::Error::other)?;
         let mut queue = Queue::new(queue_places(&config));
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
             take_in(&mut queue, &found, &config, now)
@@ -184,6 +189,7 @@ impl Relay {
             incoming: (0..slots + SPARES).map(|_| Incoming::default()).collect(),
             slots,
             in_bounce: [false; SPARES],
+            groups,
             pauses: false,
             counters: Counters::default(),
             recent: Recent::new(),
@@ -373,13 +379,16 @@ impl Relay {
     }
 
     /// Takes a new configuration, while nothing is on its way: every message finds its destination
-    /// anew. The sizes of tables stay as they are.
-    pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
+    /// anew. The sizes of tables stay as they are. `Err`: what can't be used on this machine; the old
+    /// configuration holds on.
+    pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) -> Result<(), std::string::String> {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
-        self.config = config;
         self.pauses = false;
+        self.groups = group::numbers(&config)?;
+        self.config = config;
         self.destinations.clear(&mut self.queue, now.mono_ms);
         self.place_found();
+        Ok(())
     }
 
     /// A host of a route, in the order in which they are tried.
@@ -388,6 +397,14 @@ impl Relay {
             config::Via::Smarthost(smarthost) => smarthost.hosts.get(nth),
             config::Via::Lmtp(lmtp) => lmtp.hosts.get(nth),
             _ => None,
+        }
+    }
+
+    /// What a destination's hosts speak.
+    pub fn protocol(&self, key: Key) -> Protocol {
+        match self.config.route.get(usize::from(key.route)).map(|route| &route.via) {
+            Some(config::Via::Lmtp(_)) => Protocol::Lmtp,
+            _ => Protocol::Smtp,
         }
     }
 
@@ -448,7 +465,10 @@ impl Relay {
         Ok(Mailbox {
             folder: folder?,
             file_name: maildir::file_name(attempt.arrived_unix_s(), &id, who, &config.hostname),
-            mode: maildir.mode,
+            rights: maildir::Rights {
+                mode: maildir.mode,
+                group: self.groups.get(usize::from(group.key.route)).copied().flatten(),
+            },
             make: maildir.recipients == config::Recipients::Any,
             top,
             attempt,

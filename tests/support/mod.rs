@@ -6,6 +6,7 @@
 #![allow(dead_code, missing_docs, reason = "every test file uses a part of this")]
 
 pub mod client;
+pub mod dovecot;
 pub mod json;
 pub mod message;
 pub mod next_hop;

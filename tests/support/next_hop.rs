@@ -41,6 +41,8 @@ pub enum Act {
     Friendly,
     /// These lines, CRLF added at the end.
     Say(&'static str),
+    /// The same, then close.
+    SayAndCut(&'static str),
     /// Close without a word.
     Cut,
     /// Say nothing and keep the connection open until the client gives up.
@@ -140,11 +142,14 @@ struct Connection {
     stream: BufReader<TcpStream>,
     from: String,
     to: Vec<String>,
+    /// It said LHLO: there is a reply for every recipient.
+    lmtp: bool,
 }
 
 impl Connection {
     fn new(number: usize, stream: TcpStream) -> Self {
-        Self { number, stream: BufReader::new(stream), from: String::new(), to: Vec::new() }
+        let stream = BufReader::new(stream);
+        Self { number, stream, from: String::new(), to: Vec::new(), lmtp: false }
     }
 
     fn serve(&mut self, shared: &Shared) -> io::Result<()> {
@@ -158,7 +163,8 @@ impl Connection {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             let (verb, rest) = line.split_once([' ', ':']).unwrap_or((&line, ""));
             match verb.to_ascii_uppercase().as_str() {
-                "EHLO" | "HELO" | "LHLO" => {
+                verb @ ("EHLO" | "HELO" | "LHLO") => {
+                    self.lmtp = verb == "LHLO";
                     self.act(shared, &Event::Hello(&line), HELLO)?;
                 }
                 "MAIL" => {
@@ -208,9 +214,11 @@ impl Connection {
         let accepts = match act {
             Act::Friendly => true,
             // "25x" is no reply: a hop that says that has not taken anything.
-            Act::Say(reply) => reply.starts_with('2') && is_reply(reply),
+            Act::Say(reply) | Act::SayAndCut(reply) => reply.starts_with('2') && is_reply(reply),
             Act::Cut | Act::Silence => false,
         };
+        let replies = if self.lmtp { self.to.len() } else { 1 };
+        let friendly = vec!["250 2.0.0 taken"; replies].join("\r\n");
         if accepts && !self.to.is_empty() {
             let taken = Taken {
                 connection: self.number,
@@ -220,7 +228,7 @@ impl Connection {
             };
             shared.taken.lock().expect("the record of messages").push(taken);
         }
-        self.perform(act, shared, "250 2.0.0 taken").map(|_| ())
+        self.perform(act, shared, &friendly).map(|_| ())
     }
 
     /// Asks the script and does it; true if the reply was a positive one.
@@ -230,15 +238,19 @@ impl Connection {
     }
 
     fn perform(&mut self, act: Act, shared: &Shared, friendly: &str) -> io::Result<bool> {
+        let cuts = matches!(act, Act::SayAndCut(_));
         let reply = match act {
             Act::Friendly => friendly,
-            Act::Say(reply) => reply,
+            Act::Say(reply) | Act::SayAndCut(reply) => reply,
             Act::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
             Act::Silence => return Err(self.keep_silent(shared)),
         };
         let stream = self.stream.get_mut();
         stream.write_all(reply.as_bytes())?;
         stream.write_all(b"\r\n")?;
+        if cuts {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         Ok(reply.starts_with(['2', '3']))
     }
 

@@ -49,7 +49,7 @@ wrap() {
         "$root/usr/lib/$machine/perl5" -mindepth 0 -maxdepth 1 -type d 2>/dev/null | tr '\n' ':' || :)
     cat >"$peers/bin/$name.new" <<EOF
 #!/bin/sh
-LD_LIBRARY_PATH=$root/usr/lib/postfix:$root/usr/lib/$machine:$root/lib/$machine\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+LD_LIBRARY_PATH=$root/usr/lib/postfix:$root/usr/lib/dovecot:$root/usr/lib/$machine:$root/lib/$machine\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 PERL5LIB=$perl
 export LD_LIBRARY_PATH PERL5LIB
 exec $* "\$@"
@@ -62,6 +62,17 @@ bring_postfix() {
     unpack postfix || return 1
     wrap smtp-source "$root/usr/sbin/smtp-source"
     wrap smtp-sink "$root/usr/sbin/smtp-sink"
+}
+
+# Dovecot looks for its modules where Debian installs them: here that is below its base_dir, by a path
+# of the same length. It reads its configuration by doveconf, as its own first step does.
+bring_dovecot() {
+    for package in core imapd pop3d lmtpd; do
+        unpack "dovecot-$package" || return 1
+    done
+    find "$root/usr/lib/dovecot" "$root/usr/bin/doveconf" -type f \
+        -exec sed -i 's#/usr/lib/dovecot/modules#modules/././././././././#g' {} +
+    wrap dovecot "$root/usr/bin/doveconf" -c '"$1"' -e "$root/usr/sbin/dovecot" -F -c
 }
 
 bring_swaks() {
@@ -103,7 +114,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks curl python lettre
+[ $# -gt 0 ] || set -- postfix swaks curl python lettre dovecot
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done
