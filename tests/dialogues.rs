@@ -5,7 +5,7 @@
 //!
 //! | line | means |
 //! |---|---|
-//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject` | first lines: the terms, of a stranger unless said |
+//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject early` | first lines: the terms, of a stranger unless said; `early`, alone: the first octets came before the greeting |
 //! | `refuse: begin\|recipient\|content\|commit\|store [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
 //! | `C: text` | the client sends `text` and CRLF |
 //! | `c: text` | the client sends `text` alone |
@@ -26,7 +26,7 @@ use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::command::{Body, Mail, Notify, Recipient, Ret};
 use pillarbox::smtp::keyword::{Keyword, Keywords};
 use pillarbox::smtp::reply::Reply;
-use pillarbox::smtp::server::{Answer, BareNewline, Next, Question, Role, Session, Terms};
+use pillarbox::smtp::server::{Answer, BareNewline, EARLY_OCTETS, Next, Question, Role, Session, Terms};
 
 /// What a dialogue file says.
 struct Dialogue {
@@ -39,6 +39,8 @@ struct Dialogue {
     envelope: Vec<String>,
     content: Vec<u8>,
     closed: bool,
+    /// The client does not wait for the greeting.
+    early: bool,
 }
 
 struct Refusal {
@@ -68,6 +70,7 @@ impl Dialogue {
             envelope: Vec::new(),
             content: Vec::new(),
             closed: false,
+            early: false,
         };
         let text = fs::read_to_string(path).expect("a dialogue is UTF-8");
         for (number, line) in text.lines().enumerate() {
@@ -93,6 +96,7 @@ impl Dialogue {
         for n in 1..=times {
             let text = if line.contains('*') { text.replace('#', &n.to_string()) } else { text.to_string() };
             match kind {
+                "terms" if text == "early" => self.early = true,
                 "terms" => self.terms = terms(self.terms, &text)?,
                 "refuse" => self.refusals.push(refusal(&text)?),
                 "C" => self.turns.push(([octets(&text)?, b"\r\n".to_vec()].concat(), self.server.len())),
@@ -188,9 +192,10 @@ struct Replay<'d> {
 
 impl<'d> Replay<'d> {
     fn new(dialogue: &'d Dialogue, scratch: usize) -> Self {
-        let session = Session::new();
+        let mut session = Session::new();
         let mut out = Buffer::new();
-        session.greet(&dialogue.terms, &mut out);
+        let first = dialogue.turns.first().filter(|_| dialogue.early).map_or(&[][..], |(octets, _)| octets);
+        session.greet(&dialogue.terms, &first[..first.len().min(EARLY_OCTETS)], &mut out);
         let mut replay = Self {
             dialogue,
             session,
@@ -371,7 +376,9 @@ fn dialogues() -> Vec<Dialogue> {
 fn turn_by_turn() {
     for dialogue in &dialogues() {
         let mut replay = Replay::new(dialogue, 64 * 1024);
-        for (octets, lines) in &dialogue.turns {
+        for (number, (octets, lines)) in dialogue.turns.iter().enumerate() {
+            // Who talks first has not heard the greeting.
+            let lines = if dialogue.early && number == 0 { &1 } else { lines };
             replay.check_said(*lines, &format!("before {:?}", String::from_utf8_lossy(octets)));
             replay.send(octets);
         }

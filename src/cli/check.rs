@@ -101,6 +101,10 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     if unix_s() < RELEASE_DATE_UNIX_S {
         warn("the clock stands before this program was made: nothing expires until it is set");
     }
+    let mut relays = config.client.iter().filter(|client| client.relay).flat_map(|client| &client.networks);
+    if relays.any(|network| network.is_everyone()) {
+        warn("a [[client]] with relay holds everyone: this is an open relay, spammers find it within hours");
+    }
     if config.access.relay_from.iter().any(|network| network.is_everyone()) {
         warn("access.relay_from holds everyone: this is an open relay, spammers find it within hours");
     }

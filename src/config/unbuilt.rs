@@ -34,7 +34,6 @@ const TABLE: &[Unbuilt] = &[
     key("tls", "key_file", &[], "TLS"),
     key("tls", "ca_file", &[], "TLS"),
     key("listen", "tls", &["none"], "TLS"),
-    key("listen", "proxy_protocol_from", &[], "the PROXY protocol"),
     key("route", "tls", &["none", "opportunistic"], "TLS"),
     key("route", "tls_start", &["auto"], "TLS"),
     key("route", "ca_file", &[], "TLS"),

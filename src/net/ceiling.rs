@@ -5,6 +5,7 @@
 //! the program as it is mapped, the stacks, and a fixed allowance; a test holds the resident set
 //! under load to the sum.
 
+use super::arrivals::Arrivals;
 use super::control::Controls;
 use super::event_loop::{EventLoop, SUBMITTERS};
 use super::inbound::Inbound;
@@ -38,6 +39,7 @@ fn table_octets(config: &Config) -> usize {
         + Outbounds::octets(usize::from(config.limits.deliveries))
         + Mailboxes::OCTETS
         + Controls::OCTETS
+        + Arrivals::OCTETS
         + EventLoop::OCTETS
         + Relay::heap_octets(config, slots)
         + RealDisk::HELPER_OCTETS

@@ -26,6 +26,8 @@ pub enum Purpose {
     Smtp {
         /// The listener's role.
         role: Role,
+        /// Its place in `config.listen`, which no reload changes.
+        listen: usize,
     },
     /// SMTP for programs on this machine: may submit, whoever they are.
     Submit,

@@ -15,6 +15,7 @@ use log::{debug, error, info};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::arrivals::{ARRIVALS, Arrivals, Arrived};
 use super::ceiling::memory_ceiling;
 use super::control::Controls;
 use super::doors::{Doors, Purpose};
@@ -31,7 +32,7 @@ use crate::relay::health::{Figures, Share};
 use crate::relay::notes::Note;
 use crate::relay::{Relay, StartError};
 use crate::smtp::reply::Reply;
-use crate::smtp::server::Role;
+use crate::smtp::server::{self, EARLY_OCTETS, Role};
 use crate::spool::RealDisk;
 use crate::sys::{Clock, Now, Request, Signals};
 
@@ -49,7 +50,8 @@ const WAKER: usize = 1;
 const DOORS: usize = 2;
 const INBOUND: usize = DOORS + LISTENERS + 2;
 const OUTBOUND: usize = INBOUND + SESSIONS + SUBMITTERS;
-const CONTROL: usize = OUTBOUND + DELIVERIES;
+const ARRIVAL: usize = OUTBOUND + DELIVERIES;
+const CONTROL: usize = ARRIVAL + ARRIVALS;
 
 /// Whether the relay goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ pub struct EventLoop {
     next_config: Option<Arc<Config>>,
     timeouts: Timeouts,
     doors: Doors,
+    arrivals: Arrivals,
     inbound: Box<[Option<Inbound>]>,
     /// Inbound slots that can work now, each at most once.
     ready: Vec<usize>,
@@ -96,13 +99,13 @@ pub type Bound = (Listener, Purpose);
 /// Binds every address of the configuration; an error names the address.
 pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
     let mut bound = Vec::new();
-    for listen in &config.listen {
+    for (number, listen) in config.listen.iter().enumerate() {
         let listener = match &listen.address {
             Endpoint::Tcp(address) => Listener::tcp(*address),
             Endpoint::Unix(path) => Listener::unix(path, 0o660),
         };
         let listener = listener.map_err(|e| format!("can't listen on {}: {e}", listen.address))?;
-        bound.push((listener, Purpose::Smtp { role: listen.role }));
+        bound.push((listener, Purpose::Smtp { role: listen.role, listen: number }));
     }
     for (path, mode, purpose) in
         [(&config.run.control, 0o660, Purpose::Control), (&config.run.submit, 0o666, Purpose::Submit)]
@@ -159,6 +162,7 @@ impl EventLoop {
             source,
             next_config: None,
             doors,
+            arrivals: Arrivals::new(ARRIVAL),
             inbound: (0..slots).map(|_| None).collect(),
             ready: Vec::with_capacity(slots),
             is_ready: vec![false; slots].into_boxed_slice(),
@@ -198,6 +202,7 @@ impl EventLoop {
                     let readable = event.is_readable() || event.is_read_closed();
                     self.controls.notice(token - CONTROL, readable, event.is_writable());
                 }
+                token @ ARRIVAL.. => self.arrivals.notice(token - ARRIVAL, event),
                 token @ OUTBOUND.. => self.outbounds.notice(token - OUTBOUND, event),
                 token @ INBOUND.. => {
                     let slot = token - INBOUND;
@@ -284,35 +289,66 @@ impl EventLoop {
     }
 
     fn accept(&mut self, now: Now) {
-        let Self { doors, inbound, ready, is_ready, config, poll, controls, relay, .. } = self;
+        let mut doors = std::mem::take(&mut self.doors);
         doors.accept(now.mono_ms, |transport, remote, purpose| {
-            let (role, places) = match purpose {
-                Purpose::Control => return controls.open(transport, poll.registry(), now),
-                Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
-                Purpose::Smtp { role } => (role, 0..usize::from(config.limits.sessions)),
-            };
-            let client = Client::of(config, remote, role);
-            let mut transport = transport;
-            if let Some(reply) = refusal(config, inbound, remote) {
-                relay.note(&client, Note::TooManySessions);
-                return turn_away(transport, &client, &reply);
+            if self.is_proxy(remote, purpose) {
+                let refused =
+                    self.arrivals.open(transport, remote, purpose, self.poll.registry(), now.mono_ms);
+                return if let Err(transport) = refused {
+                    turn_away(transport, remote, &too_many())
+                };
             }
-            let Some(slot) = places.into_iter().find(|&slot| inbound[slot].is_none()) else {
-                return turn_away(
-                    transport,
-                    &client,
-                    &Reply::new(421, (3, 2), "too many sessions, try again later"),
-                );
-            };
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(e) = poll.registry().register(&mut transport, Token(INBOUND + slot), interest) {
-                error!("a new connection can't be watched: {e}");
-                return;
-            }
-            debug!("- connect client={remote}");
-            inbound[slot] = Some(Inbound::open(transport, client, &client.terms(config), now.mono_ms));
-            wake(ready, is_ready, slot);
+            self.admit(transport, remote, purpose, now);
         });
+        self.doors = doors;
+        while let Some(arrived) = self.arrivals.next(self.poll.registry(), now.mono_ms) {
+            match arrived {
+                Arrived::Client(transport, client, purpose) => self.admit(transport, client, purpose, now),
+                Arrived::Refused(proxy, _) => {
+                    if let Some(address) = proxy.address() {
+                        self.relay.notes.add(address, true, Note::NoProxyHeader);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True if a PROXY header has to come first, and is believed.
+    fn is_proxy(&self, remote: Remote, purpose: Purpose) -> bool {
+        let (Purpose::Smtp { listen, .. }, Some(address)) = (purpose, remote.address()) else { return false };
+        let listen = self.config.listen.get(listen);
+        listen.is_some_and(|listen| listen.proxy_protocol_from.iter().any(|proxy| proxy.contains(address)))
+    }
+
+    /// Lets a client in, or turns it away.
+    fn admit(&mut self, mut transport: Transport, remote: Remote, purpose: Purpose, now: Now) {
+        let Self { inbound, ready, is_ready, config, poll, controls, relay, .. } = self;
+        let (role, places) = match purpose {
+            Purpose::Control => return controls.open(transport, poll.registry(), now),
+            Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
+            Purpose::Smtp { role, .. } => (role, 0..usize::from(config.limits.sessions)),
+        };
+        let client = Client::of(config, remote, role);
+        if let Some(reply) = refusal(config, inbound, remote) {
+            relay.note(&client, Note::TooManySessions);
+            return turn_away(transport, remote, &reply);
+        }
+        let Some(slot) = places.into_iter().find(|&slot| inbound[slot].is_none()) else {
+            return turn_away(transport, remote, &too_many());
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(e) = poll.registry().register(&mut transport, Token(INBOUND + slot), interest) {
+            error!("a new connection can't be watched: {e}");
+            return;
+        }
+        debug!("- connect client={remote}");
+        let mut room = [0; EARLY_OCTETS];
+        let early = transport.peek(&mut room).map_or(&[][..], |octets| &room[..octets]);
+        if server::is_early_talk(early) {
+            relay.note(&client, Note::EarlyTalk);
+        }
+        inbound[slot] = Some(Inbound::open(transport, client, &client.terms(config), early, now.mono_ms));
+        wake(ready, is_ready, slot);
     }
 
     fn run_inbound(&mut self, now: Now) {
@@ -408,7 +444,8 @@ impl EventLoop {
             Course::Ending { until_ms } => (None, None, Some(until_ms)),
         };
         let (outbound, control) = (self.outbounds.next_ms(), self.controls.next_ms());
-        [inbound, doors, deliveries, course, outbound, control, self.relay.next_sync_ms(now)]
+        let arrivals = self.arrivals.next_ms();
+        [inbound, doors, arrivals, deliveries, course, outbound, control, self.relay.next_sync_ms(now)]
             .into_iter()
             .flatten()
             .min()
@@ -425,6 +462,7 @@ impl EventLoop {
         self.course = Course::Ending { until_ms: now.mono_ms + GRACE_MS };
         self.relay.pause();
         self.doors.close();
+        self.arrivals.close();
         for slot in 0..self.inbound.len() {
             let Some(inbound) = &mut self.inbound[slot] else { continue };
             if !inbound.is_committing() {
@@ -481,10 +519,14 @@ fn refusal(config: &Config, inbound: &[Option<Inbound>], remote: Remote) -> Opti
         .then(|| Reply::new(421, (7, 0), "too many sessions from your address, try again later"))
 }
 
+fn too_many() -> Reply {
+    Reply::new(421, (3, 2), "too many sessions, try again later")
+}
+
 /// Says 421 and closes. A fresh connection's socket buffer has room for one line.
-fn turn_away(mut transport: Transport, client: &Client, reply: &Reply) {
+fn turn_away(mut transport: Transport, remote: Remote, reply: &Reply) {
     use std::fmt::Write as _;
-    info!("- rejected client={} reply={}", client.remote, crate::relay::quoted::Quoted::new(reply));
+    info!("- rejected client={remote} reply={}", crate::relay::quoted::Quoted::new(reply));
     let mut line = heapless::String::<256>::new();
     let _ = write!(line, "{reply}\r\n");
     let _ = write_once(&mut transport, line.as_bytes());

@@ -101,11 +101,11 @@ pub struct Inbound {
 const _: () = assert!(size_of::<Option<Inbound>>() <= 8 * 1024, "a plain slot is at most 8 KiB");
 
 impl Inbound {
-    /// A fresh connection, greeted.
-    pub fn open(transport: Transport, client: Client, terms: &Terms<'_>, now_ms: u64) -> Self {
-        let session = Session::new();
+    /// A fresh connection, greeted; `early` is the beginning of what the client has said before.
+    pub fn open(transport: Transport, client: Client, terms: &Terms<'_>, early: &[u8], now_ms: u64) -> Self {
+        let mut session = Session::new();
         let mut output = Buffer::new();
-        session.greet(terms, &mut output);
+        session.greet(terms, early, &mut output);
         let waiting = session.waiting();
         Self {
             transport,

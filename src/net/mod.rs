@@ -1,5 +1,6 @@
 //! The event loop and everything that touches a socket.
 
+pub mod arrivals;
 pub mod ceiling;
 pub mod confine;
 pub mod control;
@@ -12,5 +13,6 @@ pub mod mailboxes;
 pub mod names;
 pub mod outbound;
 pub mod outbounds;
+pub mod proxy;
 pub mod reload;
 pub mod transport;

@@ -26,6 +26,14 @@ impl Transport {
         }
     }
 
+    /// Octets that have come and were not read yet; they stay there. Unix sockets do not tell.
+    pub fn peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(room),
+            Self::Unix(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     /// The error a connection attempt ended in, if it did.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {

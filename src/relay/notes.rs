@@ -224,6 +224,7 @@ impl Relay {
 fn of_cause(cause: Cause) -> Option<(Note, &'static str)> {
     match cause {
         Cause::Quit | Cause::Shut | Cause::Chunk => None,
+        Cause::Early => Some((Note::EarlyTalk, "")),
         Cause::Errors => Some((Note::TooManyErrors, "")),
         Cause::Tls => Some((
             Note::TlsOnPlainPort,

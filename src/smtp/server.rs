@@ -42,6 +42,20 @@ pub const CONTENT_ROOM: usize = 16;
 /// The first octet of a TLS record that carries a handshake: no SMTP line starts with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Octets of early talk that tell what it is.
+pub const EARLY_OCTETS: usize = 16;
+
+/// True if these octets, said before the greeting, are those of a mail client that does not wait for
+/// it. TLS, HTTP and proxies talk first by their nature: they are recognised when they are read.
+pub fn is_early_talk(early: &[u8]) -> bool {
+    let line = early.split(|octet| matches!(octet, b'\r' | b'\n')).next().unwrap_or_default();
+    match early {
+        [] | [TLS_HANDSHAKE, ..] => false,
+        early if early.starts_with(b"PROXY ") => false,
+        _ => Command::parse(line) != Command::Foreign,
+    }
+}
+
 /// What a call of [`Session::step`] did and what it needs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -133,10 +147,17 @@ impl Session {
         Self { state: State::Ready, hello: None, lines: Reader::Start, first_end: None, errors: 0 }
     }
 
-    /// Says 220, into an empty buffer.
-    pub fn greet(&self, terms: &Terms<'_>, out: &mut Buffer<OUTPUT_OCTETS>) {
-        let written = write!(out, "220 {} ESMTP\r\n", terms.hostname);
-        assert!(written.is_ok(), "the greeting goes into an empty buffer");
+    /// Says 220, into an empty buffer; `early` is the beginning of what the client has said before it
+    /// could hear that. A client that is not taken as it is may not have said anything
+    /// (RFC 5321 3.1, RFC 2920 3.1): it gets 554 and the session is over.
+    pub fn greet(&mut self, terms: &Terms<'_>, early: &[u8], out: &mut Buffer<OUTPUT_OCTETS>) {
+        let written = if !terms.tolerant && is_early_talk(early) {
+            self.state = State::Closing(Cause::Early);
+            Reply::new(554, (5, 1), "you talk before the greeting; closing").write(out)
+        } else {
+            write!(out, "220 {} ESMTP\r\n", terms.hostname).is_ok()
+        };
+        assert!(written, "the greeting goes into an empty buffer");
     }
 
     /// Takes input until it needs something.

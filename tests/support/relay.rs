@@ -30,6 +30,10 @@ pub struct Config {
     folder: PathBuf,
     pub port: u16,
     sections: BTreeMap<&'static str, BTreeMap<String, String>>,
+    /// Lines for the `[[listen]]`.
+    listener: String,
+    /// Other tables, with their heads.
+    tables: Vec<String>,
     routes: Vec<String>,
 }
 
@@ -38,7 +42,14 @@ impl Config {
     pub fn new(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).expect("a folder of the relay");
-        let config = Self { folder, port: free_port(), sections: BTreeMap::new(), routes: Vec::new() };
+        let config = Self {
+            folder,
+            port: free_port(),
+            sections: BTreeMap::new(),
+            listener: String::new(),
+            tables: Vec::new(),
+            routes: Vec::new(),
+        };
         let user = User::from_uid(geteuid()).ok().flatten().expect("the name of this user").name;
         let path = |name: &str| format!("{:?}", config.folder.join(name).display().to_string());
         let (spool, control, submit) = (path("spool"), path("control"), path("submit"));
@@ -55,6 +66,25 @@ impl Config {
     /// Sets a key to a TOML value; the section "" is the top.
     pub fn set(mut self, section: &'static str, key: &str, value: &str) -> Self {
         self.sections.entry(section).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a table that can stand more than once, as its lines with its head.
+    pub fn table(mut self, lines: &str) -> Self {
+        self.tables.push(lines.to_owned());
+        self
+    }
+
+    /// Adds lines to the `[[listen]]`.
+    pub fn listener(mut self, lines: &str) -> Self {
+        self.listener.push_str(lines);
+        self.listener.push('\n');
+        self
+    }
+
+    /// Listens on this port.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -101,6 +131,10 @@ impl Config {
             }
         }
         let _ = writeln!(text, "\n[[listen]]\naddress = \"127.0.0.1:{}\"\nrole = \"relay\"", self.port);
+        text.push_str(&self.listener);
+        for table in &self.tables {
+            let _ = writeln!(text, "\n{table}");
+        }
         for route in &self.routes {
             let _ = writeln!(text, "\n[[route]]\n{route}");
         }
@@ -159,6 +193,17 @@ impl Config {
     pub fn start(&self) -> Relay {
         Relay::start(self.command(&["serve"]), self.port)
     }
+
+    /// Starts the relay and waits until it listens: its port does not greet just anybody.
+    #[track_caller]
+    pub fn start_unseen(&self) -> Relay {
+        let mut relay = Relay::spawn(self.command(&["serve"]), self.port);
+        wait_for("the relay to listen", || {
+            relay.assert_alive();
+            relay.log().iter().any(|line| line.contains("listening on")).then_some(())
+        });
+        relay
+    }
 }
 
 /// The lines of a smarthost route without TLS.
@@ -178,7 +223,17 @@ pub struct Relay {
 impl Relay {
     /// Runs `command` and waits until `port` greets.
     #[track_caller]
-    pub fn start(mut command: Command, port: u16) -> Self {
+    pub fn start(command: Command, port: u16) -> Self {
+        let mut relay = Self::spawn(command, port);
+        wait_for("the relay to greet", || {
+            relay.assert_alive();
+            let mut client = Client::try_connect(port).ok()?;
+            client.greeting.starts_with("220").then(|| client.expect("QUIT", "221"))
+        });
+        relay
+    }
+
+    fn spawn(mut command: Command, port: u16) -> Self {
         // A group of its own, so that a wrapper such as strace is ended together with the relay.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -190,15 +245,7 @@ impl Relay {
                 of_reader.lock().expect("the log").push(line);
             }
         });
-        let mut relay = Self { child, port, log };
-        wait_for("the relay to greet", || {
-            if let Ok(Some(status)) = relay.child.try_wait() {
-                panic!("the relay ended: {status}\n{}", relay.log().join("\n"));
-            }
-            let mut client = Client::try_connect(port).ok()?;
-            client.greeting.starts_with("220").then(|| client.expect("QUIT", "221"))
-        });
-        relay
+        Self { child, port, log }
     }
 
     pub fn pid(&self) -> Pid {

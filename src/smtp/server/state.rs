@@ -48,6 +48,8 @@ pub enum Cause {
     Foreign,
     /// It sent content though DATA was refused.
     Unasked,
+    /// It did not wait for the greeting.
+    Early,
     /// A BDAT count that cannot be read.
     Chunk,
 }
@@ -61,6 +63,7 @@ impl Display for Cause {
             Self::Tls => "TLS on a plain port",
             Self::Foreign => "HTTP or header fields instead of commands",
             Self::Unasked => "content though DATA was refused",
+            Self::Early => "talking before the greeting",
             Self::Chunk => "BDAT without a count",
         })
     }

@@ -387,7 +387,7 @@ fn the_longest_replies_fit_into_the_room_that_is_kept() {
     let hostname = "h".repeat(255);
     let mut peer = Peer::new(Terms { hostname: &hostname, message_size: u64::MAX, ..STRANGER });
     let mut out = Buffer::new();
-    peer.session.greet(&peer.terms, &mut out);
+    peer.session.greet(&peer.terms, b"", &mut out);
     assert!(out.filled().starts_with(b"220 h"));
     peer.feed(EHLO.as_bytes());
     assert!(peer.said.len() <= super::REPLY_ROOM - 128, "room for STARTTLS and AUTH");
