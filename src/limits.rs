@@ -34,6 +34,11 @@ pub const RECIPIENTS: usize = 256;
 pub const RECEIVED_LINES: u32 = 100;
 /// Octets of a header field's name; a longer one is taken for text.
 pub const FIELD_NAME_OCTETS: usize = 128;
+/// Octets of a `From:` field's value that are kept while a sender is rewritten; a longer one is
+/// replaced by what is known of it.
+pub const FROM_OCTETS: usize = 400;
+/// Octets of blanks and comments behind an address without a domain; behind more it stays as it is.
+pub const GAP_OCTETS: usize = 128;
 /// Octets of header that one added `Received:` field takes at most.
 pub const RECEIVED_OCTETS: usize = 1024;
 

@@ -10,6 +10,7 @@ use core::str;
 use heapless::Vec;
 
 use super::field::{Kind, LineStart};
+use super::lexer::{Lexer, Part};
 use crate::limits::PATH_OCTETS;
 
 /// Something between two commas.
@@ -100,9 +101,9 @@ impl Recipients {
 
 /// A list of addresses, the value of a field.
 #[derive(Debug, Default)]
-struct List {
+pub(super) struct List {
     place: Place,
-    lexeme: Lexeme,
+    lexer: Lexer,
     /// The address so far, or a name until it proves to be one.
     text: Vec<u8, PATH_OCTETS>,
     /// What is in `text` can be no address.
@@ -123,73 +124,31 @@ enum Place {
     Behind,
 }
 
-/// Inside what the next octet stands.
-#[derive(Clone, Copy, Debug, Default)]
-enum Lexeme {
-    #[default]
-    Plain,
-    Quoted,
-    QuotedPair,
-    /// `[…]`.
-    Literal,
-    /// So deep in comments.
-    Comment(u32),
-    CommentPair(u32),
-}
-
 impl List {
-    fn push(&mut self, octet: u8, each: &mut impl FnMut(Entry<'_>)) {
-        self.lexeme = match (self.lexeme, octet) {
-            (Lexeme::Plain, octet) => self.plain(octet, each),
-            // A fold inside of these is not part of the text (RFC 5322 3.2.4).
-            (lexeme, b'\r' | b'\n') => lexeme,
-            (Lexeme::QuotedPair, octet) => self.keep(octet, Lexeme::Quoted),
-            (Lexeme::Quoted, b'\\') => self.keep(octet, Lexeme::QuotedPair),
-            (Lexeme::Quoted, b'"') => self.keep(octet, Lexeme::Plain),
-            (Lexeme::Quoted, octet) => self.keep(octet, Lexeme::Quoted),
-            (Lexeme::Literal, b']') => self.keep(octet, Lexeme::Plain),
-            (Lexeme::Literal, b' ' | b'\t') => Lexeme::Literal,
-            (Lexeme::Literal, octet) => self.keep(octet, Lexeme::Literal),
-            (Lexeme::CommentPair(depth), _) => Lexeme::Comment(depth),
-            (Lexeme::Comment(depth), b'\\') => Lexeme::CommentPair(depth),
-            (Lexeme::Comment(depth), b'(') => Lexeme::Comment(depth.saturating_add(1)),
-            (Lexeme::Comment(..=1), b')') => Lexeme::Plain,
-            (Lexeme::Comment(depth), b')') => Lexeme::Comment(depth - 1),
-            (Lexeme::Comment(depth), _) => Lexeme::Comment(depth),
-        };
-    }
-
-    fn plain(&mut self, octet: u8, each: &mut impl FnMut(Entry<'_>)) -> Lexeme {
-        match (self.place, octet) {
-            (_, b' ' | b'\t' | b'\r' | b'\n') => self.gap = true,
-            (_, b'(') => {
-                self.gap = true;
-                return Lexeme::Comment(1);
-            }
-            (Place::Behind, b'"') => return self.keep(octet, Lexeme::Quoted),
-            (Place::Bare | Place::Behind, b',' | b';') => self.emit(each),
+    pub fn push(&mut self, octet: u8, each: &mut impl FnMut(Entry<'_>)) {
+        match (self.lexer.push(octet), octet, self.place) {
+            (Part::Inside, ..) => {}
+            (Part::Gap, ..) => self.gap = true,
+            (Part::Mark, b',' | b';', Place::Bare | Place::Behind) => self.emit(each),
             // What stood before was a name. Behind another address a comma is missing.
-            (Place::Bare | Place::Behind, b'<') => {
+            (Part::Mark, b'<', Place::Bare | Place::Behind) => {
                 self.clear();
                 self.place = Place::Angle;
             }
             // What stood before was the name of a group.
-            (Place::Bare, b':') => self.clear(),
+            (Part::Mark, b':', Place::Bare) => self.clear(),
             // What stood before was a source route.
-            (Place::Angle, b':') if self.text.starts_with(b"@") => self.clear_text(),
-            (Place::Angle, b'>') => {
+            (Part::Mark, b':', Place::Angle) if self.text.starts_with(b"@") => self.clear_text(),
+            (Part::Mark, b'>', Place::Angle) => {
                 self.emit(each);
                 self.place = Place::Behind;
             }
-            (Place::Bare | Place::Angle, b'"') => return self.keep(octet, Lexeme::Quoted),
-            (Place::Bare | Place::Angle, b'[') => return self.keep(octet, Lexeme::Literal),
-            (Place::Bare | Place::Angle | Place::Behind, _) => return self.keep(octet, Lexeme::Plain),
+            (Part::Mark | Part::Text, ..) => self.keep(octet),
         }
-        Lexeme::Plain
     }
 
-    /// Adds an octet to the text, and goes on with `lexeme`.
-    fn keep(&mut self, octet: u8, lexeme: Lexeme) -> Lexeme {
+    /// Adds an octet to the text.
+    fn keep(&mut self, octet: u8) {
         let joins = |octet: Option<&u8>| matches!(octet, None | Some(b'.' | b'@'));
         // What follows an address in brackets belongs to nothing.
         self.unreadable |= matches!(self.place, Place::Behind);
@@ -201,7 +160,6 @@ impl List {
         if self.text.push(octet).is_err() {
             self.unreadable = true;
         }
-        lexeme
     }
 
     /// An entry is over.
@@ -222,12 +180,10 @@ impl List {
     }
 
     /// The field is over.
-    fn end(&mut self, each: &mut impl FnMut(Entry<'_>)) {
-        if matches!(self.lexeme, Lexeme::Quoted | Lexeme::QuotedPair | Lexeme::Literal) {
-            self.unreadable = true;
-        }
+    pub fn end(&mut self, each: &mut impl FnMut(Entry<'_>)) {
+        self.unreadable |= self.lexer.is_open();
         self.emit(each);
-        self.lexeme = Lexeme::Plain;
+        self.lexer = Lexer::default();
     }
 
     fn clear(&mut self) {

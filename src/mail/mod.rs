@@ -4,4 +4,7 @@ pub mod bounce;
 pub mod date;
 mod field;
 pub mod header;
+mod lexer;
+pub mod qualify;
 pub mod received;
+pub mod rewrite;
