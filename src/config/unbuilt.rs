@@ -49,11 +49,9 @@ const TABLE: &[Unbuilt] = &[
     key("route", "plaintext_auth", &[], "AUTH"),
     key("run", "command_paths", &[], "AUTH"),
     key("route", "via", &["maildir", "lmtp", "smarthost", "reject", "discard"], "this way of delivery"),
-    key("route", "rewrite_sender", &[], "rewriting senders"),
     key("dns", "resolvers", &[], "our own DNS resolver"),
     key("dns", "timeout", &["5s"], "our own DNS resolver"),
     key("dns", "attempts", &["2"], "our own DNS resolver"),
-    key("client", "rewrite_sender", &[], "rewriting senders"),
     key("aliases", "file", &[], "aliases"),
     key("run", "metrics", &[], "metrics"),
 ];

@@ -105,7 +105,9 @@ mod tests {
         for (value, open) in [("\"a", true), ("\"a\\", true), ("a@[1", true), ("(a", false), ("\"a\"", false)]
         {
             let mut lexer = Lexer::default();
-            value.bytes().for_each(|octet| drop(lexer.push(octet)));
+            for octet in value.bytes() {
+                lexer.push(octet);
+            }
             assert_eq!(lexer.is_open(), open, "{value:?}");
         }
     }

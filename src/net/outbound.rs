@@ -21,6 +21,7 @@ use crate::relay::attempt::Attempt;
 use crate::relay::delivery::{Fate, Hop};
 use crate::relay::destination::Key;
 use crate::relay::intake::text;
+use crate::relay::outgoing::Outgoing;
 use crate::relay::recipients::Recipients;
 use crate::relay::round::Group;
 use crate::smtp::buffer::Buffer;
@@ -52,6 +53,8 @@ pub struct With<'a> {
 #[derive(Debug)]
 struct Work {
     attempt: Attempt,
+    /// What is changed on the way.
+    outgoing: Outgoing,
     /// Those of the transaction under way, in the order in which they were named.
     named: Recipients,
     /// Those who have no outcome yet, named or not.
@@ -388,9 +391,11 @@ impl Outbound {
             return self.exchange(true, with);
         };
         work.attempt.rewind();
+        work.outgoing.rewind();
         // What rules the message out concerns all who are left; what the server says, those it was told.
         work.named = work.undecided;
-        match session.begin(&work.attempt.transaction(work.undecided.len()), &mut self.output) {
+        let transaction = work.outgoing.transaction(work.attempt.transaction(work.undecided.len()));
+        match session.begin(&transaction, &mut self.output) {
             Ok(most) => {
                 work.named = work.undecided.first(most);
                 None
@@ -414,12 +419,22 @@ impl Outbound {
     fn content(&mut self, with: &mut With<'_>) -> Option<Turn> {
         let State::Talking { session, .. } = &mut self.state else { return None };
         let Some(work) = &mut self.work else { return None };
-        let room = (self.output.free() / 2).min(with.scratch.len());
+        let output = &mut self.output;
+        let room = work.outgoing.fits(output.free() / 2).min(with.scratch.len());
+        if room == 0 {
+            return self.exchange(false, with);
+        }
+        let mut send = |octets: &[u8]| {
+            let taken = session.content(octets, output);
+            assert_eq!(taken, octets.len(), "half of the room is enough for stuffed content");
+        };
         match with.relay.read(&mut work.attempt, &mut with.scratch[..room]) {
-            Ok(0) => session.content_end(),
+            Ok(0) => {
+                work.outgoing.finish(&mut send);
+                session.content_end();
+            }
             Ok(n) => {
-                let taken = session.content(&with.scratch[..n], &mut self.output);
-                assert_eq!(taken, n, "half of the room is enough for stuffed content");
+                work.outgoing.write(&with.scratch[..n], &mut send);
                 self.since_ms = with.now.mono_ms;
             }
             Err(damage) => return self.damaged(damage, with),
@@ -632,7 +647,10 @@ impl Outbound {
 /// Opens the message of a group; `None` if it is damaged, which the relay was told.
 fn take_on(group: Group, reused: bool, with: &mut With<'_>) -> Option<Work> {
     match with.relay.attempt(&group) {
-        Ok(attempt) => Some(Work { attempt, named: Recipients::none(), undecided: group.who, reused }),
+        Ok(attempt) => {
+            let outgoing = with.relay.outgoing(&group, attempt.reverse_path());
+            Some(Work { attempt, outgoing, named: Recipients::none(), undecided: group.who, reused })
+        }
         Err(damage) => {
             with.relay.damaged(&group, damage);
             with.relay.group_ended(&group, with.now);

@@ -6,60 +6,22 @@ use log::info;
 
 use super::Relay;
 use super::access::{self, Verdict};
-use super::client::{Client, Remote};
+use super::client::{Client, Remote, rule};
 use super::destination::Key;
 use super::mailbox;
 use super::notes::Note;
 use super::quoted::Quoted;
 use super::rates::Party;
-use crate::config::{Config, Via};
-use crate::limits::{PATH_OCTETS, RECEIVED_OCTETS};
+use crate::config::Via;
+use crate::limits::RECEIVED_OCTETS;
 use crate::mail::date::Date;
-use crate::mail::header::{Missing, Rules, Scanner};
 use crate::mail::received::{self, Trace};
 use crate::smtp::buffer::Buffer;
 use crate::smtp::command::{Mail, Recipient};
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Answer, Question, Role, Session, Transaction};
-use crate::spool::{Id, Origin, Refusal, StagingIndex};
+use crate::smtp::server::{Answer, Question, Session, Transaction};
+use crate::spool::{Origin, Refusal, StagingIndex};
 use crate::sys::{self, Now};
-
-/// What a slot's open transaction needs beside the spool's own record.
-#[derive(Debug, Default)]
-pub(super) struct Incoming {
-    scanner: Scanner,
-    about: About,
-}
-
-#[derive(Debug, Default)]
-struct About {
-    id: Id,
-    /// The header gets what it lacks: the client is ours to help.
-    completes: bool,
-    /// `None` while the clock can't be believed.
-    date: Option<Date>,
-    /// The reverse-path, for a `From:` that is missing.
-    from: String<PATH_OCTETS>,
-    /// Where the first recipient goes.
-    key: Key,
-    /// The first recipient, for the trace field: it is named only if it stays the only one.
-    first: String<PATH_OCTETS>,
-}
-
-impl Incoming {
-    /// Where the first recipient goes.
-    pub(super) fn key(&self) -> Key {
-        self.about.key
-    }
-}
-
-impl About {
-    fn rules<'a>(&'a self, config: &'a Config, id: &'a str) -> Rules<'a> {
-        let from = if self.from.is_empty() { config.postmaster.as_str() } else { &self.from };
-        let missing = Missing { date: self.date, id, hostname: &config.hostname, from };
-        Rules { missing: self.completes.then_some(missing), drop_bcc: false, drop_return_path: true }
-    }
-}
 
 impl Relay {
     /// Answers what the session of slot `slot` asks, or `None` if the answer comes with the end of
@@ -110,23 +72,25 @@ impl Relay {
                 format_args!("too many messages: {limit} within an hour are allowed here, try again later"),
             ));
         }
+        let about = &mut self.incoming[slot].about;
+        about.from = String::try_from(mail.reverse_path.as_str()).unwrap_or_default();
+        about.sender = rule(&self.config, client.remote)
+            .and_then(|rule| String::try_from(rule.rewrite_sender.as_deref()?).ok())
+            .unwrap_or_default();
         let client_text = text::<48>(&client.remote);
         let origin = Origin {
-            reverse_path: mail.reverse_path.as_str(),
+            reverse_path: about.reverse_path(),
             client: &client_text,
             helo: session.hello().map_or("", |h| h.name.as_str()),
             protocol: session.protocol(),
             size: mail.size,
             body: mail.body,
-            smtputf8: mail.smtputf8,
+            smtputf8: mail.smtputf8 || !about.sender.is_ascii(),
             ret: mail.ret,
             envid: &mail.envid,
             ..Origin::default()
         };
-        let id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
-        let about = &mut self.incoming[slot].about;
-        about.id = id;
-        about.from = String::try_from(mail.reverse_path.as_str()).unwrap_or_default();
+        about.id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
         Ok(())
     }
 
@@ -138,7 +102,8 @@ impl Relay {
         recipient: &Recipient,
     ) -> Result<(), Reply> {
         let peer = access::Peer { trusted: client.trusted, user: None };
-        let reverse = transaction.mail.reverse_path.as_str();
+        // The one that is kept, so that the message goes the same way after a restart.
+        let reverse = self.incoming[slot].about.reverse_path();
         let verdict =
             access::judge(&self.config, &peer, client.role, reverse, recipient.forward_path.as_str());
         let (route, path) = match verdict {
@@ -166,9 +131,9 @@ impl Relay {
         transaction: &Transaction,
         now: Now,
     ) -> Result<(), Reply> {
-        let Incoming { scanner, about: incoming } = &mut self.incoming[slot];
-        *scanner = Scanner::new();
-        incoming.completes = client.tolerant || client.role == Role::Submission;
+        let incoming = &mut self.incoming[slot];
+        incoming.begin_content(client);
+        let incoming = &mut incoming.about;
         incoming.date = now.wall_is_sane().then(|| date(now));
         let id = incoming.id.text();
         let trace = Trace {
@@ -192,20 +157,17 @@ impl Relay {
     /// Stores content as it comes.
     pub fn content(&mut self, slot: usize, content: &[u8]) -> Result<(), Reply> {
         let Self { store, incoming, config, .. } = self;
-        let Incoming { scanner, about } = &mut incoming[slot];
-        let id = about.id.text();
         let mut sink = |octets: &[u8]| store.write(staging(slot), octets);
-        scanner.write(&about.rules(config, &id), content, &mut sink).map_err(reply_to)
+        incoming[slot].write(config, content, &mut sink).map_err(reply_to)
     }
 
     /// The content is complete: adds what its header lacks and lets it join the batch.
     fn commit(&mut self, slot: usize, now: Now) -> Result<(), Reply> {
         let Self { store, incoming, config, .. } = self;
-        let Incoming { scanner, about } = &mut incoming[slot];
-        let id = about.id.text();
+        let incoming = &mut incoming[slot];
         let mut sink = |octets: &[u8]| store.write(staging(slot), octets);
-        let finished = scanner.finish(&about.rules(config, &id), &mut sink).map_err(reply_to);
-        let refused = if scanner.is_looping() {
+        let finished = incoming.finish(config, &mut sink).map_err(reply_to);
+        let refused = if incoming.is_looping() {
             Some(Reply::new(554, (4, 6), "too many Received fields: the message goes round in circles"))
         } else {
             finished.err()
