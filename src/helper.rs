@@ -12,8 +12,8 @@ use heapless::spsc::{Consumer, Producer, Queue};
 use crate::limits::DELIVERIES;
 
 /// Questions under way at most: one a delivery; a ring of `n` places holds `n - 1`.
-const DEPTH: usize = DELIVERIES + 1;
-/// A helper's stack: name resolution in libc is the hungriest.
+pub const DEPTH: usize = DELIVERIES + 1;
+/// A helper's stack: a list of mail exchangers is looked through on it.
 const STACK_OCTETS: usize = 256 * 1024;
 
 /// The loop's end of a helper.

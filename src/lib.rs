@@ -13,10 +13,11 @@
 //! `config`, `dns`, `helper` (threads for what blocks) and `sys` stand at the side. Imports go one way, down this table; a test
 //! (`tests/tidy.rs`) reads the `use` lines and fails when one goes up.
 //!
-//! Without the feature `std` only the protocol core remains (`limits`, `smtp`, `mail`), which
-//! needs no operating system.
+//! Without the feature `std` only the protocol core remains (`limits`, `smtp`, `mail`, the codec of `dns`),
+//! which needs no operating system.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+pub mod dns;
 pub mod limits;
 pub mod mail;
 pub mod manual;

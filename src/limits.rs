@@ -91,6 +91,26 @@ pub const IDLE_CONNECTION_S: u32 = 10;
 pub const ADDRESSES: usize = 8;
 /// Octets of a host's name with what is needed to dial it.
 pub const HOST_OCTETS: usize = 255;
+/// Octets of a domain name as text, without its trailing dot (RFC 1035 3.1: 255 as it is sent).
+pub const DNS_NAME_OCTETS: usize = 253;
+/// Octets of one label of a domain name (RFC 1035 3.1).
+pub const LABEL_OCTETS: usize = 63;
+/// Octets of a DNS query with the longest name.
+pub const DNS_QUERY_OCTETS: usize = 288;
+/// Octets of a response that servers may send over UDP (RFC 6891 6.2.5: what is not fragmented anywhere).
+pub const DNS_UDP_OCTETS: usize = 1232;
+/// Octets of a response over TCP; a larger one is no answer.
+pub const DNS_TCP_OCTETS: usize = 16 * 1024;
+/// Mail exchangers of a domain; the least wanted ones beyond are never tried.
+pub const EXCHANGERS: usize = 16;
+/// Octets that the names of a domain's mail exchangers take together, with 3 more each.
+pub const EXCHANGERS_OCTETS: usize = 2048;
+/// Aliases (CNAME) that lead from one name to another.
+pub const ALIASES: usize = 16;
+/// Names whose addresses are remembered, each family by itself.
+pub const CACHED_ADDRESSES: usize = 128;
+/// Domains whose mail exchangers are remembered.
+pub const CACHED_EXCHANGERS: usize = 32;
 /// Octets of the name of a mailbox's folder.
 pub const MAILBOX_PATH_OCTETS: usize = 512;
 /// Listening sockets that can be configured.
@@ -123,3 +143,5 @@ const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain 
 const _: () = assert!(BLOCK_OCTETS.is_power_of_two() && BLOCK_OCTETS.is_multiple_of(STATUS_OCTETS));
 const _: () = assert!(RECIPIENTS / 4 < STATUS_OCTETS / 2);
 const _: () = assert!(ORCPT_OCTETS + PATH_OCTETS + 128 <= COMMAND_LINE_OCTETS);
+const _: () = assert!(DNS_UDP_OCTETS <= DNS_TCP_OCTETS, "one buffer holds either");
+const _: () = assert!(DNS_NAME_OCTETS <= HOST_OCTETS);

@@ -49,9 +49,6 @@ const TABLE: &[Unbuilt] = &[
     key("route", "plaintext_auth", &[], "AUTH"),
     key("run", "command_paths", &[], "AUTH"),
     key("route", "via", &["maildir", "lmtp", "smarthost", "reject", "discard"], "this way of delivery"),
-    key("dns", "resolvers", &[], "our own DNS resolver"),
-    key("dns", "timeout", &["5s"], "our own DNS resolver"),
-    key("dns", "attempts", &["2"], "our own DNS resolver"),
     key("aliases", "file", &[], "aliases"),
     key("run", "metrics", &[], "metrics"),
 ];

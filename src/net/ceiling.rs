@@ -20,14 +20,12 @@ use crate::sys;
 
 /// The main thread's stack: some frames hold a message's buffers.
 const STACK_OCTETS: usize = 256 * 1024;
-/// What the helper for names has the system load and read: resolver libraries, hosts, services.
-const RESOLVER_OCTETS: usize = 384 * 1024;
 /// What comes and goes: the configuration and its text, a status report, the allocator's own.
 const PASSING_OCTETS: usize = 384 * 1024;
 
 /// Octets of memory that the relay takes at most under this configuration: code, stacks and heap.
 pub fn memory_ceiling(config: &Config) -> u64 {
-    let fixed = STACK_OCTETS + RESOLVER_OCTETS + PASSING_OCTETS;
+    let fixed = STACK_OCTETS + PASSING_OCTETS;
     sys::image_octets() + (fixed + table_octets(config)) as u64
 }
 

@@ -12,7 +12,7 @@ use heapless::String;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use super::names::{Addresses, Names, Question, literal};
+use super::names::{Addresses, Found, Names, NotFound, Question, Sought, literal};
 use super::transport::{Moved, Ready, Transport};
 use crate::config::Host;
 use crate::limits::{ADDRESSES, CONNECT_TIMEOUT_S, HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
@@ -199,22 +199,26 @@ impl Outbound {
             let _ = self.addresses.push(SocketAddr::new(address, self.port));
             return self.dial(0, with);
         }
-        let question = Question { ticket: self.ticket, host: self.name.clone(), port: self.port };
+        let question = Question {
+            ticket: self.ticket,
+            sought: Sought::Host(self.name.clone()),
+            port: self.port,
+            route: self.key.route,
+            config: with.relay.config(),
+        };
         with.names.ask(question)
             || self.give_up(&Reply::new(451, (3, 2), "too many names are being looked up"), with)
     }
 
     /// The helper's answer. False: nobody is left to deliver to; every recipient has had its outcome.
-    pub fn resolved(&mut self, addresses: Result<Addresses, String<80>>, with: &mut With<'_>) -> bool {
-        match addresses {
-            Ok(addresses) => {
-                self.addresses = addresses;
+    pub fn resolved(&mut self, result: Result<Found, NotFound>, with: &mut With<'_>) -> bool {
+        match result {
+            Ok(found) => {
+                (self.name, self.addresses) = (found.host, found.addresses);
                 self.dial(0, with)
             }
-            Err(why) => {
-                let reply = Reply::new(451, (4, 3), format_args!("{}: {why}", self.name));
-                self.next_host(&reply, with)
-            }
+            Err(NotFound::Host { reply, .. } | NotFound::Domain(reply)) => self.next_host(&reply, with),
+            Err(NotFound::NoMore) => self.give_up(&Reply::new(451, (4, 4), "no host to dial"), with),
         }
     }
 

@@ -68,7 +68,7 @@ impl Room for Free<'_> {
 impl Outbounds {
     /// Octets that so many slots and their helper take beside the struct itself.
     pub const fn octets(count: usize) -> usize {
-        Names::OCTETS + count * (size_of::<Option<Outbound>>() + size_of::<bool>())
+        names::OCTETS + count * (size_of::<Option<Outbound>>() + size_of::<bool>())
     }
 
     /// `count` slots, and their helper; `first_token` is the poll's token of the first.
@@ -150,7 +150,7 @@ impl Outbounds {
             if self.slots.get(slot).is_some_and(|s| s.as_ref().is_some_and(|o| o.is_resolving(answer.ticket)))
             {
                 self.with(slot, kit, |outbound, with| {
-                    if outbound.resolved(answer.addresses, with) { Turn::Again } else { Turn::Over }
+                    if outbound.resolved(answer.result, with) { Turn::Again } else { Turn::Over }
                 });
             }
         }

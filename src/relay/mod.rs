@@ -394,6 +394,11 @@ impl Relay {
         Ok(())
     }
 
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// A host of a route, in the order in which they are tried.
     pub fn host(&self, key: Key, nth: usize) -> Option<&Host> {
         match &self.config.route.get(usize::from(key.route))?.via {
