@@ -76,8 +76,7 @@ impl<T: Clone> Table<T> {
             Err(Failure::Refusal) => Duration::from_secs(REFUSAL_S),
             Err(Failure::Silence) => Duration::from_secs(SILENCE_S),
         };
-        let entry =
-            Entry { name: key.name.clone(), kind: key.kind, set: key.set, answer, since: now, holds };
+        let entry = Entry { name: key.name.clone(), kind: key.kind, set: key.set, answer, since: now, holds };
         let known = self.0.iter().position(|place| place.as_ref().is_some_and(|entry| entry.is(key)));
         let free = || self.0.iter().position(Option::is_none);
         let oldest = || (0..self.0.len()).min_by_key(|&n| self.0[n].as_ref().map(|entry| entry.since));

@@ -92,7 +92,9 @@ fn ordered(list: &Exchangers, seed: u64, own: Option<&Name>) -> Vec<(u16, Name),
     let is_own = |name: &str| own.is_some_and(|own| own.as_str() == name);
     let end = list.iter().find(|(_, name)| is_own(name)).map(|(preference, _)| preference);
     let mut ordered = Vec::<(u16, Name), EXCHANGERS>::new();
-    for (preference, name) in list.iter().take_while(|(preference, _)| end.is_none_or(|end| *preference < end)) {
+    for (preference, name) in
+        list.iter().take_while(|(preference, _)| end.is_none_or(|end| *preference < end))
+    {
         // The root beside others means nothing.
         if let Some(name) = Name::parse(name)
             && !ordered.iter().any(|(_, other)| *other == name)

@@ -122,10 +122,16 @@ impl Resolver {
 
     /// The mail exchangers of a domain.
     pub fn exchangers(&mut self, name: &Name, search: &Search) -> Result<Exchangers, Failure> {
-        self.look_up(name, Kind::Mx, search, |cache| &mut cache.exchangers, |found| match found {
-            Found::Exchangers(exchangers) => Some(exchangers),
-            _ => None,
-        })
+        self.look_up(
+            name,
+            Kind::Mx,
+            search,
+            |cache| &mut cache.exchangers,
+            |found| match found {
+                Found::Exchangers(exchangers) => Some(exchangers),
+                _ => None,
+            },
+        )
     }
 
     /// One answer, from the cache or from the servers.

@@ -116,8 +116,7 @@ fn host_line(line: &str, name: &Name) -> Option<IpAddr> {
     let line = line.split('#').next()?;
     let mut words = line.split_ascii_whitespace();
     let address = words.next()?.parse().ok()?;
-    let is_named =
-        |word: &str| word.strip_suffix('.').unwrap_or(word).eq_ignore_ascii_case(name.as_str());
+    let is_named = |word: &str| word.strip_suffix('.').unwrap_or(word).eq_ignore_ascii_case(name.as_str());
     words.any(is_named).then_some(address)
 }
 
@@ -223,7 +222,8 @@ mod tests {
         let folder = folder("resolv");
         let file = folder.join("resolv.conf");
         let (mut system, mut room) = (System::new(file.clone(), folder.join("none")), [0; 64]);
-        let listed = |servers: &Servers| servers.list.iter().map(ToString::to_string).collect::<std::vec::Vec<_>>();
+        let listed =
+            |servers: &Servers| servers.list.iter().map(ToString::to_string).collect::<std::vec::Vec<_>>();
         assert_eq!(listed(&system.servers(&default(), &mut room)), ["127.0.0.1:53"], "no file");
         let text = "# nameserver 192.0.2.9\nsearch home.test\nnameserver 192.0.2.1 # ours\nnameserver fe80::1%1\n\
             nameserver nonsense\noptions ndots:2 timeout:3 attempts:4 rotate\n; nameserver 192.0.2.8\nnameserver ::1";
@@ -245,7 +245,10 @@ mod tests {
     #[test]
     fn a_scope_by_name_is_its_number() {
         let number = nix::net::if_::if_nametoindex("lo").unwrap();
-        assert_eq!(server("fe80::1%lo"), Some(SocketAddrV6::new("fe80::1".parse().unwrap(), 53, 0, number).into()));
+        assert_eq!(
+            server("fe80::1%lo"),
+            Some(SocketAddrV6::new("fe80::1".parse().unwrap(), 53, 0, number).into())
+        );
         assert_eq!(server("fe80::1%no-such-interface"), None);
         assert_eq!(server("192.0.2.1%lo"), None);
     }

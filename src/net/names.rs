@@ -164,7 +164,10 @@ impl Lookups {
             }
             Sought::Exchanger { domain, nth, seed } => {
                 let Some(name) = Name::parse(domain) else {
-                    return Err(NotFound::Domain(no_exchanger(domain, NoExchanger::Unknown(Failure::NoName))));
+                    return Err(NotFound::Domain(no_exchanger(
+                        domain,
+                        NoExchanger::Unknown(Failure::NoName),
+                    )));
                 };
                 let own_name = Name::parse(&question.config.hostname);
                 let is_address = |address| is_own(&question.config, address, question.port);

@@ -9,6 +9,7 @@ pub mod client;
 pub mod dovecot;
 pub mod json;
 pub mod message;
+pub mod name_server;
 pub mod next_hop;
 pub mod peers;
 pub mod relay;

@@ -118,6 +118,19 @@ impl Server {
         Some(Self::start(command, port))
     }
 
+    /// `dnsmasq`, which knows what the options say and nothing of the system.
+    pub fn dnsmasq(options: &[&str]) -> Option<Self> {
+        let mut command = Command::new(find("dnsmasq")?);
+        let port = free_port();
+        command.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"]);
+        command.args(["--bind-interfaces", "--listen-address=127.0.0.1", "--pid-file="]);
+        command.arg(format!("--port={port}")).args(options);
+        if is_root() {
+            command.arg("--user=root");
+        }
+        Some(Self::start(command, port))
+    }
+
     fn start(mut command: Command, port: u16) -> Self {
         let child = command
             .stdin(Stdio::null())

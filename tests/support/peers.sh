@@ -83,6 +83,12 @@ bring_swaks() {
     "$peers/bin/swaks" --version >/dev/null
 }
 
+bring_dnsmasq() {
+    unpack dnsmasq-base || return 1
+    wrap dnsmasq "$root/usr/sbin/dnsmasq"
+    "$peers/bin/dnsmasq" --version >/dev/null
+}
+
 bring_curl() {
     if command -v curl >/dev/null && curl --version | grep -qw smtp; then
         ln -sf "$(command -v curl)" "$peers/bin/curl"
@@ -114,7 +120,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks curl python lettre dovecot
+[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl python lettre dovecot
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done

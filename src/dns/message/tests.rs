@@ -43,7 +43,12 @@ fn soa(minimum: u32) -> ResourceRecord<'static> {
 }
 
 /// A response to the query with these records, made by the other implementation.
-fn response(query: &Query, code: RCODE, answers: &[ResourceRecord<'_>], soa: &[ResourceRecord<'_>]) -> Vec<u8> {
+fn response(
+    query: &Query,
+    code: RCODE,
+    answers: &[ResourceRecord<'_>],
+    soa: &[ResourceRecord<'_>],
+) -> Vec<u8> {
     let mut packet = Packet::parse(query.octets()).unwrap().into_reply();
     *packet.rcode_mut() = code;
     packet.set_flags(PacketFlag::RECURSION_AVAILABLE);
@@ -97,7 +102,10 @@ fn exchangers_come_sorted_and_the_least_wanted_go() {
     let response = ok(&question, &answers);
     let found = exchangers(&response.found);
     assert_eq!((found.len(), response.ttl_s), (EXCHANGERS, 300));
-    assert_eq!((found[0].clone(), found[15].clone()), ((81, "mx19.x.test".into()), (96, "mx4.x.test".into())));
+    assert_eq!(
+        (found[0].clone(), found[15].clone()),
+        ((81, "mx19.x.test".into()), (96, "mx4.x.test".into()))
+    );
     let null = ok(&question, &[mx("X.test", 0, "")]);
     assert_eq!(exchangers(&null.found), [(0, String::new())], "the root: a null MX");
     // Names of full length: what fits is kept.
@@ -129,7 +137,8 @@ fn aliases_are_followed_in_any_order() {
     assert_eq!((open.found, open.name.as_str()), (Found::Alias, "b.test"));
     let loops = super::tests::response(&query, RCODE::NoError, &[cname("x.test", "x.test")], &[]);
     assert_eq!(read(&query, &loops, false), Err(Fault::Broken));
-    let names: Vec<String> = core::iter::once("x.test".into()).chain((1..19).map(|n| format!("n{n}.test"))).collect();
+    let names: Vec<String> =
+        core::iter::once("x.test".into()).chain((1..19).map(|n| format!("n{n}.test"))).collect();
     for (count, fits) in [(ALIASES, true), (ALIASES + 1, false)] {
         let chain: Vec<_> = (0..count).map(|n| cname(&names[n], &names[n + 1])).collect();
         let octets = super::tests::response(&query, RCODE::NoError, &chain, &[soa(60)]);
