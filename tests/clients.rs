@@ -284,3 +284,28 @@ fn a_reload_leaves_sessions_what_they_had() {
     Client::hello(relay.port).expect("MAIL FROM: a@b.test", "501");
     relay.stop();
 }
+
+#[test]
+fn content_that_is_refused_is_told() {
+    let folder = Folder::new("badcontent");
+    let config = config(&folder).strangers().set("limits", "message_size", "\"64KiB\"");
+    let relay = config.start();
+    for (content, words) in [
+        (b"Subject: x\r\n\r\nbare\nline feed\r\n".to_vec(), "550 5.6.0 an LF without CR"),
+        (message([&[b'x'; 70_000][..], b"\r\n"].concat()), "552 5.3.4 a message can have at most"),
+    ] {
+        let mut client = Client::hello(relay.port);
+        client.expect("MAIL FROM:<a@b.test>", "250");
+        client.expect("RCPT TO:<c@local.test>", "250");
+        client.expect("DATA", "354");
+        client.send(&[&content[..], b".\r\n"].concat());
+        assert!(client.reply().starts_with(words));
+        relay.wait_log(&["rejected", "from=<a@b.test>", "client=127.0.0.1", words]);
+    }
+    wait_notes(&config, "127.0.0.1", "bare CR, bare LF or NUL in content");
+    assert_eq!(
+        Json::parse(&config.succeed(&["status", "--json"])).key("counters").key("rejected").number(),
+        2.0
+    );
+    relay.stop();
+}

@@ -19,7 +19,7 @@ use crate::mail::received::{self, Trace};
 use crate::smtp::buffer::Buffer;
 use crate::smtp::command::{Mail, Recipient};
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Answer, Question, Session, Transaction};
+use crate::smtp::server::{Answer, BAD_CONTENT, Question, Session, Transaction};
 use crate::spool::{Origin, Refusal, StagingIndex};
 use crate::sys::{self, Now};
 
@@ -46,6 +46,14 @@ impl Relay {
             },
             Question::Reset(_) => {
                 self.abandon(slot);
+                // The session has refused by itself what came: nobody else would tell.
+                if let Some(reply) = session.refusal() {
+                    self.counters.rejected += 1;
+                    log_rejection(client, session, question, reply);
+                    if reply.detail() == Some(BAD_CONTENT) {
+                        self.note(client, Note::BadContent);
+                    }
+                }
                 None
             }
         };

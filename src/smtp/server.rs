@@ -32,6 +32,7 @@ use super::line::{End, Line, Reader};
 use super::reply::{REPLY_ROOM, Reply};
 use crate::limits::OUTPUT_OCTETS;
 
+pub use feed::BAD_CONTENT;
 pub use state::{Cause, Hello, Transaction};
 use state::{Say, State};
 pub use terms::{BareNewline, Role, Terms};
@@ -208,6 +209,15 @@ impl Session {
             State::AskContent(transaction, _) => Some(Question::Content(transaction)),
             State::AskCommit(transaction) => Some(Question::Commit(transaction)),
             State::AskReset(transaction, _) => Some(Question::Reset(transaction)),
+            _ => None,
+        }
+    }
+
+    /// Why the open question is [`Question::Reset`], if it is a refusal of ours: content that can't be
+    /// taken, a command that ends the transaction.
+    pub fn refusal(&self) -> Option<&Reply> {
+        match &self.state {
+            State::AskReset(_, after) => after.reply().filter(|reply| reply.is_refusal()),
             _ => None,
         }
     }

@@ -5,6 +5,9 @@ use super::state::{After, Piece, Say, State, Transaction, too_large};
 use crate::smtp::content::{Decoder, Fault, Stop};
 use crate::smtp::reply::Reply;
 
+/// Subject and detail of the enhanced code for content with a bare CR, a bare LF or a NUL.
+pub const BAD_CONTENT: (u16, u16) = (6, 0);
+
 /// What became of content octets.
 pub(super) struct Fed {
     pub(super) next: State,
@@ -138,5 +141,5 @@ fn refused(fault: Fault) -> Reply {
         Fault::BareLf => "an LF without CR",
         Fault::Nul => "a NUL",
     };
-    Reply::new(550, (6, 0), format_args!("{what} stands in the content; lines must end in CRLF"))
+    Reply::new(550, BAD_CONTENT, format_args!("{what} stands in the content; lines must end in CRLF"))
 }

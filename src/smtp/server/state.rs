@@ -228,6 +228,14 @@ impl State {
 }
 
 impl After {
+    /// What will be said, if it is a reply.
+    pub(super) fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Reply(reply) | Self::Refused(reply) | Self::Failed(reply) => Some(reply),
+            Self::Hello(_) => None,
+        }
+    }
+
     pub(super) fn turn(self) -> Turn {
         match self {
             Self::Reply(reply) => (State::Ready, Say::Reply(reply)),
