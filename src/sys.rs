@@ -3,6 +3,7 @@
 
 pub mod privileges;
 pub mod sandbox;
+pub mod service;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -65,7 +66,8 @@ pub fn unix_s() -> u64 {
 /// Minutes that local time is ahead of UTC at `unix_s`; 0 if the time zone can't be read.
 #[allow(unsafe_code)]
 pub fn zone_offset_min(unix_s: u64) -> i16 {
-    let Ok(time) = libc::time_t::try_from(unix_s) else { return 0 };
+    // Of 32 bits on some boards: until 2038 they know their time zone.
+    let Ok(time) = unix_s.try_into() else { return 0 };
     // SAFETY: `tm` is plain data for which zero is valid; localtime_r reads one argument and
     // writes the other, keeps neither, and is the re-entrant form.
     let offset_s = unsafe {
@@ -215,6 +217,21 @@ pub fn raise_open_files() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}
+
+/// Lets a socket be bound to an address that no interface has yet (ip(7), ipv6(7)).
+#[allow(unsafe_code)]
+pub fn bind_before_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> std::io::Result<()> {
+    let (level, option) = if is_ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_FREEBIND)
+    };
+    let on: libc::c_int = 1;
+    let octets = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+    // SAFETY: the option is a C int, which is read during the call and not kept.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), octets) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Octets of the process that are in RAM now, from the system; 0 if it doesn't tell.

@@ -13,11 +13,13 @@ use super::{check, complain, fail};
 use crate::config::{Config, Endpoint, Loaded, LogTarget, Route, Via};
 use crate::net::ceiling::memory_ceiling;
 use crate::net::confine;
-use crate::net::event_loop::{self, EventLoop, SUBMITTERS};
+use crate::net::event_loop::{self, Bound, EventLoop, SUBMITTERS};
 use crate::net::log as lines;
 use crate::relay::MAILBOX_DELIVERIES;
+use crate::relay::medium::{self, Survival};
 use crate::spool::{Disk, RealDisk};
 use crate::sys::privileges::{become_user, forbid_core_dumps};
+use crate::sys::service::{self, Supervisor};
 use crate::sys::{self, Clock, Signals};
 
 /// Runs the relay until it is told to end.
@@ -33,6 +35,7 @@ pub fn run(loaded: Loaded) -> Exit {
 
 fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
     let is_default = file.is_none();
+    let (handed_over, supervisor) = (service::inherited(), Supervisor::find());
     // Before any thread starts, so that all of them leave the signals to the loop.
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -52,9 +55,9 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         // The lock comes first: a second relay must not get as far as the ports of the first.
         let disk = open_spool(&config, user.as_ref())?;
         let new_folders = missing_folders(&config);
-        let bound = event_loop::bind(&config).map_err(|e| refuse(Exit::Unavailable, e))?;
+        let bound = event_loop::bind(&config, handed_over).map_err(|e| refuse(Exit::Unavailable, e))?;
         if let Some(user) = &user {
-            hand_over(&config, &new_folders, user);
+            hand_over(&config, &bound, &new_folders, user);
             become_user(user).map_err(|e| refuse(Exit::Permission, e))?;
         }
         forbid_core_dumps();
@@ -70,7 +73,7 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
     };
     greet(&config, is_default);
-    match event_loop.run() {
+    match event_loop.run(supervisor) {
         Ok(()) => {
             info!("- stopped");
             Exit::Ok
@@ -135,29 +138,26 @@ fn open_spool(config: &Config, user: Option<&User>) -> Result<RealDisk, Exit> {
     }
 }
 
-/// The Unix sockets that are listened on.
-fn sockets(config: &Config) -> impl Iterator<Item = &Path> {
+/// Folders of Unix sockets that binding will make.
+fn missing_folders(config: &Config) -> Vec<PathBuf> {
     let named = config.listen.iter().filter_map(|listen| match &listen.address {
         Endpoint::Unix(path) => Some(path),
         Endpoint::Tcp(_) => None,
     });
-    named.chain([&config.run.control, &config.run.submit]).map(PathBuf::as_path)
-}
-
-/// Folders of sockets that binding will make.
-fn missing_folders(config: &Config) -> Vec<PathBuf> {
-    sockets(config).filter_map(Path::parent).filter(|folder| !folder.exists()).map(Path::to_owned).collect()
+    let sockets = named.chain([&config.run.control, &config.run.submit]);
+    sockets.filter_map(|path| path.parent()).filter(|folder| !folder.exists()).map(Path::to_owned).collect()
 }
 
 /// Gives what root has made to the user who will run: the sockets, so that members of its group can ask
 /// the relay and it can take them away at its end, the folders made for them, and the log's files.
-fn hand_over(config: &Config, new_folders: &[PathBuf], user: &User) {
+fn hand_over(config: &Config, bound: &[Bound], new_folders: &[PathBuf], user: &User) {
     let give = |path: &Path| {
         if let Err(e) = chown(path, Some(user.uid), Some(user.gid)) {
             warn!("- {} can't be given to {}: {e}", path.display(), user.name);
         }
     };
-    sockets(config).chain(new_folders.iter().map(PathBuf::as_path)).for_each(give);
+    let sockets = bound.iter().filter_map(|(listener, _)| listener.file());
+    sockets.chain(new_folders.iter().map(PathBuf::as_path)).for_each(give);
     if config.log.target == LogTarget::File {
         let old = lines::rotated_name(&config.log.file);
         // In a folder of root's the rotated file can't be made later.
@@ -169,11 +169,27 @@ fn hand_over(config: &Config, new_folders: &[PathBuf], user: &User) {
     }
 }
 
+/// Where mail waits, and whether it would survive a power cut there.
+fn greet_spool(folder: &Path) {
+    let shown = folder.display();
+    match medium::of(folder) {
+        (kind, Survival::Yes) => info!("- spool {shown} on {kind}: survives a power cut"),
+        (kind, Survival::No) => {
+            warn!("- spool {shown} on {kind}: in RAM, what waits is gone after a power cut")
+        }
+        (kind, Survival::Unknown) => {
+            info!(
+                "- spool {shown} on {kind}: survives a power cut if that file system keeps what it has synced"
+            );
+        }
+    }
+}
+
 /// The first lines of the log: what runs, how much memory it may take, and what to do next.
 fn greet(config: &Config, is_default: bool) {
     let (version, ceiling) = (env!("CARGO_PKG_VERSION"), memory_ceiling(config).div_ceil(1024));
     info!("- pillarbox {version} as {}, memory ceiling {ceiling} KiB", config.hostname);
-    info!("- spool {}", config.spool.directory.display());
+    greet_spool(&config.spool.directory);
     for listen in &config.listen {
         info!("- listening on {} as {}", listen.address, listen.role_name());
     }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::ceiling::memory_ceiling;
 use super::control::Controls;
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
+use super::inherited::{Found, Inherited};
 use super::listener::Listener;
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
@@ -34,6 +35,7 @@ use crate::relay::{Relay, StartError};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{self, EARLY_OCTETS, Role};
 use crate::spool::RealDisk;
+use crate::sys::service::Supervisor;
 use crate::sys::{Clock, Now, Request, Signals};
 
 /// Events taken from the poll at once.
@@ -91,30 +93,42 @@ pub struct EventLoop {
     scratch: Box<[u8]>,
     /// The most memory that all of it takes.
     ceiling_octets: u64,
+    supervisor: Supervisor,
 }
 
 /// A listening socket that is bound and what it is for.
 pub type Bound = (Listener, Purpose);
 
-/// Binds every address of the configuration; an error names the address.
-pub fn bind(config: &Config) -> Result<Vec<Bound>, String> {
+/// Binds every address of the configuration, but those whose sockets were handed over; an error names the
+/// address.
+pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> Result<Vec<Bound>, String> {
+    let mut handed_over = Inherited::of(handed_over);
+    let mut of = |address: &Endpoint, mode| {
+        let listener = match (handed_over.take(address), address) {
+            (Found::Socket(listener), _) => return Ok(Some(listener)),
+            (Found::Shared, _) => return Ok(None),
+            (Found::Nothing, Endpoint::Tcp(address)) => Listener::tcp(*address),
+            (Found::Nothing, Endpoint::Unix(path)) => Listener::unix(path, mode),
+        };
+        listener.map(Some).map_err(|e| format!("can't listen on {address}: {e}"))
+    };
     let mut bound = Vec::new();
     for (number, listen) in config.listen.iter().enumerate() {
-        let listener = match &listen.address {
-            Endpoint::Tcp(address) => Listener::tcp(*address),
-            Endpoint::Unix(path) => Listener::unix(path, 0o660),
-        };
-        let listener = listener.map_err(|e| format!("can't listen on {}: {e}", listen.address))?;
-        bound.push((listener, Purpose::Smtp { role: listen.role, listen: number }));
+        let listener = of(&listen.address, 0o660)?;
+        let purpose = Purpose::Smtp { role: listen.role, listen: number };
+        bound.extend(listener.map(|listener| (listener, purpose)));
     }
     for (path, mode, purpose) in
         [(&config.run.control, 0o660, Purpose::Control), (&config.run.submit, 0o666, Purpose::Submit)]
     {
-        let listener =
-            Listener::unix(path, mode).map_err(|e| format!("can't listen on {}: {e}", path.display()))?;
-        bound.push((listener, purpose));
+        bound.extend(of(&Endpoint::Unix(path.clone()), mode)?.map(|listener| (listener, purpose)));
     }
-    Ok(bound)
+    match handed_over.left() {
+        None => Ok(bound),
+        Some(address) => {
+            Err(format!("a socket {address} was handed over, and no [[listen]] has this address"))
+        }
+    }
 }
 
 impl EventLoop {
@@ -158,6 +172,7 @@ impl EventLoop {
             course: Course::Running,
             timeouts: Timeouts::of(&config.limits),
             ceiling_octets: memory_ceiling(&config),
+            supervisor: Supervisor::default(),
             config,
             source,
             next_config: None,
@@ -171,11 +186,14 @@ impl EventLoop {
         })
     }
 
-    /// Turns until it is asked to stop and has ended what was under way.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Turns until it is asked to stop and has ended what was under way. `supervisor` is told how it goes.
+    pub fn run(mut self, supervisor: Supervisor) -> io::Result<()> {
+        self.supervisor = supervisor;
+        self.supervisor.ready();
         loop {
             let now = self.clock.now();
-            let nap = Duration::from_millis(self.next_ms(now).saturating_sub(now.mono_ms));
+            let next_ms = self.supervisor.alive(now.mono_ms).unwrap_or(u64::MAX).min(self.next_ms(now));
+            let nap = Duration::from_millis(next_ms.saturating_sub(now.mono_ms));
             match self.poll.poll(&mut self.events, Some(nap)) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
@@ -238,6 +256,7 @@ impl EventLoop {
         match reload::read(file, &self.config) {
             Ok(config) => {
                 info!("- {} read again", file.display());
+                self.supervisor.reloading();
                 self.next_config = Some(Arc::new(config));
                 self.relay.pause();
             }
@@ -251,6 +270,7 @@ impl EventLoop {
             return;
         }
         let Some(config) = self.next_config.take() else { return };
+        self.supervisor.ready();
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.stop(&mut kit);
         if let Err(mistakes) = self.relay.reconfigure(Arc::clone(&config), now) {
@@ -459,6 +479,7 @@ impl EventLoop {
             return;
         }
         info!("- asked to stop: no new connections, waiting for what is under way");
+        self.supervisor.stopping();
         self.course = Course::Ending { until_ms: now.mono_ms + GRACE_MS };
         self.relay.pause();
         self.doors.close();

@@ -3,31 +3,35 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use log::warn;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
 };
 
 use super::transport::Transport;
+use crate::config::Endpoint;
 use crate::relay::client::Remote;
+use crate::sys;
 
 /// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP port.
     Tcp(TcpListener),
-    /// A Unix socket; its file goes when the listener does.
+    /// A Unix socket.
     Unix {
         /// The socket.
         socket: UnixListener,
-        /// Its name in the file system.
-        file: PathBuf,
+        /// Its name in the file system, which goes when the listener does; `None` if it is another's.
+        file: Option<PathBuf>,
     },
 }
 
@@ -42,7 +46,15 @@ impl Listener {
         if address.is_ipv6() {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        match bind(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+            // Early in the boot an interface may still be without its address.
+            Err(Errno::EADDRNOTAVAIL) => {
+                sys::bind_before_address(fd.as_fd(), address.is_ipv6())?;
+                bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+                warn!("- no interface has the address {} yet: mail comes in once one has", address.ip());
+            }
+            other => other?,
+        }
         // Connections that may wait to be accepted: 511, or what the system allows.
         listen(&fd, Backlog::MAXALLOWABLE)?;
         Ok(Self::Tcp(TcpListener::from_std(std::net::TcpListener::from(fd))))
@@ -68,7 +80,23 @@ impl Listener {
         }
         let socket = UnixListener::bind(file)?;
         fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
-        Ok(Self::Unix { socket, file: file.to_owned() })
+        Ok(Self::Unix { socket, file: Some(file.to_owned()) })
+    }
+
+    /// Takes over a listening socket that was bound to `address` by another process.
+    pub fn from_bound(fd: OwnedFd, address: &Endpoint) -> Self {
+        match address {
+            Endpoint::Tcp(_) => Self::Tcp(TcpListener::from_std(fd.into())),
+            Endpoint::Unix(_) => Self::Unix { socket: UnixListener::from_std(fd.into()), file: None },
+        }
+    }
+
+    /// The name in the file system that it made.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Unix { file, .. } => file.as_deref(),
+            Self::Tcp(_) => None,
+        }
     }
 
     /// Where a TCP listener listens.
@@ -108,7 +136,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix { file, .. } = self {
+        if let Self::Unix { file: Some(file), .. } = self {
             // Left behind it would only be replaced at the next start.
             let _ = fs::remove_file(file);
         }
@@ -117,7 +145,6 @@ impl Drop for Listener {
 
 /// True for the errors of `accept` that mean "no descriptor or memory now": wait, don't spin.
 pub fn is_exhausted(error: &io::Error) -> bool {
-    use nix::errno::Errno;
     let Some(code) = error.raw_os_error() else { return false };
     matches!(Errno::from_raw(code), Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
 }
@@ -132,6 +159,16 @@ mod tests {
         let port = four.address().unwrap().port();
         if let Err(e) = Listener::tcp(SocketAddr::new("::1".parse().unwrap(), port)) {
             assert_ne!(e.kind(), io::ErrorKind::AddrInUse, "{e}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_come_later() {
+        for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+            match Listener::tcp(address.parse().unwrap()) {
+                Ok(listener) => assert_ne!(listener.address().unwrap().port(), 0),
+                Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EAFNOSUPPORT), "{address}: {e}"),
+            }
         }
     }
 

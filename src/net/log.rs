@@ -4,6 +4,7 @@
 //! wait in the ring until the end of the turn, and until the descriptor takes them; lines that find
 //! it full are lost and counted, and the count is the next line.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use heapless::{Deque, Vec};
 use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
 use simplelog::{ConfigBuilder, WriteLogger};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,18 +30,24 @@ const LINE_OCTETS: usize = 2048;
 pub const OCTETS: usize = size_of::<Lines>() + size_of::<Deque<u8, RING_OCTETS>>();
 /// Octets that a descriptor which is ready takes without blocking (PIPE_BUF of Linux).
 const PIECE_OCTETS: usize = 4096;
-/// Facility mail, severity info.
-const SYSLOG_PRIORITY: &[u8] = b"<22>pillarbox: ";
+/// Where the system's log daemon listens.
+const SYSLOG: &str = "/dev/log";
+/// The facility "mail" of syslog (RFC 5424 6.2.1), in its place above the severity.
+const MAIL: u8 = 2 << 3;
+
+thread_local! {
+    /// Severity of the line that this thread writes: the text alone does not tell.
+    static SEVERITY: Cell<u8> = const { Cell::new(6) };
+}
 
 /// Starts logging as the configuration says. To be called once.
 pub fn start(config: &config::Log) -> io::Result<()> {
     let sink = match config.target {
-        LogTarget::Stderr => Sink::Stderr,
+        LogTarget::Stderr => Sink::Stderr { is_journal: is_journal() },
         LogTarget::Syslog => {
             let socket = UnixDatagram::unbound()?;
-            socket.connect("/dev/log")?;
             socket.set_nonblocking(true)?;
-            Sink::Syslog(socket)
+            Sink::Syslog { socket, daemon: SYSLOG.into() }
         }
         LogTarget::File => Sink::File(Rotated::open(config.file.clone(), config.max_size)?),
     };
@@ -59,7 +67,39 @@ pub fn start(config: &config::Log) -> io::Result<()> {
         .set_location_level(LevelFilter::Off)
         .add_filter_allow_str("pillarbox")
         .build();
-    WriteLogger::init(level, plain, Lines::new(sink)).map_err(io::Error::other)
+    let lines = Graded(WriteLogger::new(level, plain, Lines::new(sink)));
+    log::set_boxed_logger(Box::new(lines)).map_err(io::Error::other)?;
+    log::set_max_level(level);
+    Ok(())
+}
+
+/// True if standard error goes to systemd's journal, by what it tells its services (systemd.exec(5)).
+fn is_journal() -> bool {
+    let Some(told) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    fstat(io::stderr()).is_ok_and(|file| told == *format!("{}:{}", file.st_dev, file.st_ino))
+}
+
+/// The logger, with the severity of each line told to what puts its prefix.
+struct Graded(Box<WriteLogger<Lines>>);
+
+impl log::Log for Graded {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        SEVERITY.set(match record.level() {
+            log::Level::Error => 3,
+            log::Level::Warn => 4,
+            log::Level::Info => 6,
+            log::Level::Debug | log::Level::Trace => 7,
+        });
+        self.0.log(record);
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// Lets what waits in the ring go on; the loop calls it each turn.
@@ -69,8 +109,14 @@ pub fn flush() {
 
 /// What takes the lines.
 enum Sink {
-    Stderr,
-    Syslog(UnixDatagram),
+    Stderr {
+        /// The journal stands behind it and takes a severity before each line.
+        is_journal: bool,
+    },
+    Syslog {
+        socket: UnixDatagram,
+        daemon: PathBuf,
+    },
     File(Rotated),
 }
 
@@ -78,8 +124,9 @@ impl Sink {
     /// What stands before each line.
     fn prefix(&self, line: &mut Vec<u8, LINE_OCTETS>) {
         match self {
-            Self::Stderr => {}
-            Self::Syslog(_) => line.extend_from_slice(SYSLOG_PRIORITY).unwrap_or_default(),
+            Self::Stderr { is_journal: false } => {}
+            Self::Stderr { is_journal: true } => drop(write!(Extend(line), "<{}>", SEVERITY.get())),
+            Self::Syslog { .. } => drop(write!(Extend(line), "<{}>pillarbox: ", MAIL + SEVERITY.get())),
             // journald and syslog stamp lines themselves; a file has nobody else to do it.
             Self::File(_) => {
                 let whole =
@@ -90,19 +137,34 @@ impl Sink {
         }
     }
 
-    /// Takes a piece without waiting: how much of it.
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+    /// Takes from the front of the ring without waiting: how much.
+    fn write(&mut self, ring: &Deque<u8, RING_OCTETS>) -> io::Result<usize> {
+        let (front, _) = ring.as_slices();
+        let piece = &front[..front.len().min(PIECE_OCTETS)];
         match self {
-            Self::Stderr => {
+            Self::Stderr { .. } => {
                 let stderr = io::stderr();
                 if is_ready(stderr.as_fd()) { stderr.lock().write(piece) } else { Ok(0) }
             }
-            Self::Syslog(socket) => {
-                let end = piece.iter().position(|&b| b == b'\n').map_or(piece.len(), |at| at + 1);
-                socket.send(&piece[..end])
+            Self::Syslog { socket, daemon } => {
+                // A datagram is a line, also one that goes round the ring's end.
+                let line: Vec<u8, LINE_OCTETS> = ring.iter().copied().take_while(|&b| b != b'\n').collect();
+                send(socket, daemon, &line)?;
+                Ok(line.len() + 1)
             }
             Self::File(file) => file.write(piece),
         }
+    }
+}
+
+/// Sends a line to the log daemon, which may have been started anew, or not yet.
+fn send(socket: &UnixDatagram, daemon: &Path, line: &[u8]) -> io::Result<()> {
+    match socket.send(line) {
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock => {
+            socket.connect(daemon)?;
+            socket.send(line).map(drop)
+        }
+        other => other.map(drop),
     }
 }
 
@@ -207,6 +269,7 @@ impl Lines {
         }
         if self.lost > 0 && self.ring.is_empty() {
             let lost = std::mem::take(&mut self.lost);
+            SEVERITY.set(4);
             self.sink.prefix(&mut self.line);
             let _ =
                 writeln!(Extend(&mut self.line), "- {lost} log lines were lost: nobody took them in time");
@@ -219,9 +282,7 @@ impl Lines {
     /// Gives the sink what it takes now.
     fn drain(&mut self) {
         while !self.ring.is_empty() {
-            let (front, _) = self.ring.as_slices();
-            let piece = &front[..front.len().min(PIECE_OCTETS)];
-            match self.sink.write(piece) {
+            match self.sink.write(&self.ring) {
                 Ok(0) | Err(_) => return,
                 Ok(n) => {
                     for _ in 0..n {
@@ -297,10 +358,40 @@ mod tests {
     }
 
     #[test]
+    fn a_log_daemon_may_come_later_and_go_for_a_while() {
+        let daemon = file("daemon");
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut lines = Lines::new(Sink::Syslog { socket, daemon: daemon.clone() });
+        let mut told = std::vec::Vec::new();
+        for n in 0..3 {
+            // Longer than the ring all in all: some go round its end.
+            writeln!(lines, "{n} before {}", "x".repeat(1500)).unwrap();
+            lines.flush().unwrap();
+            let server = UnixDatagram::bind(&daemon).unwrap();
+            for line in 0..8 {
+                writeln!(lines, "{n} line {line} {}", "y".repeat(1500)).unwrap();
+                lines.flush().unwrap();
+                let mut room = [0; 4096];
+                server.set_nonblocking(true).unwrap();
+                while let Ok(octets) = server.recv(&mut room) {
+                    let text = String::from_utf8_lossy(&room[..octets]).into_owned();
+                    assert!(text.starts_with("<22>pillarbox: ") && text.ends_with(['x', 'y']), "{text}");
+                    told.push(text[15..].split(['x', 'y']).next().unwrap().to_owned());
+                }
+            }
+            drop(server);
+            std::fs::remove_file(&daemon).unwrap();
+        }
+        assert_eq!(told.len(), 27, "{told:?}");
+        assert_eq!((&*told[9], &*told[10]), ("1 before ", "1 line 0 "));
+    }
+
+    #[test]
     fn a_reader_that_does_not_read_costs_lines_not_time() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut lines = Lines::new(Sink::Syslog(ours));
+        let mut lines = Lines::new(Sink::Syslog { socket: ours, daemon: "/nonexistent".into() });
         for n in 0..5_000 {
             writeln!(lines, "{n} {}", "x".repeat(500)).unwrap();
         }

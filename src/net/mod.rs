@@ -7,6 +7,7 @@ pub mod control;
 pub mod doors;
 pub mod event_loop;
 pub mod inbound;
+pub mod inherited;
 pub mod listener;
 pub mod log;
 pub mod mailboxes;

@@ -233,7 +233,8 @@ impl Relay {
         relay
     }
 
-    fn spawn(mut command: Command, port: u16) -> Self {
+    /// Runs `command` and waits for nothing: where it listens it can't be reached.
+    pub fn spawn(mut command: Command, port: u16) -> Self {
         // A group of its own, so that a wrapper such as strace is ended together with the relay.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
