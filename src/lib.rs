@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`limits`] | every maximum | nothing |
 //! | [`smtp`] | the protocol, both sides: octets in, octets and actions out | `limits` |
-//! | [`mail`] | the text of messages: header fields, bounces | `smtp` and below |
+//! | [`mail`] | the text of messages: header fields, notices to senders | `smtp` and below |
 //! | [`spool`] | keeps messages safe on disk | `mail` and below |
 //! | [`relay`] | who may send what, where it goes, and when | `spool` and below, `config` |
 //! | [`net`] | the event loop, slots, listeners, the work of helper threads | `relay` and below |

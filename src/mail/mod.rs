@@ -1,7 +1,7 @@
-//! The text of messages without any I/O: header fields, addresses in them, dates, bounces.
+//! The text of messages without any I/O: header fields, addresses in them, dates, notices to senders.
 pub mod address_list;
-pub mod bounce;
 pub mod date;
+pub mod dsn;
 mod field;
 pub mod header;
 mod lexer;

@@ -26,6 +26,7 @@ use crate::relay::recipients::Recipients;
 use crate::relay::round::Group;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::client::{Next, Outcome, Output, Scope, Session, Terms, Verdict, Waiting};
+use crate::smtp::keyword::Keyword;
 use crate::smtp::reply::Reply;
 use crate::spool::Damage;
 use crate::sys::Now;
@@ -468,7 +469,8 @@ impl Outbound {
     fn hear(&mut self, outcome: &Outcome, with: &mut With<'_>) -> Option<Turn> {
         let reply = &outcome.reply;
         let fate = match outcome.verdict {
-            Verdict::Delivered => Fate::Delivered,
+            Verdict::Delivered if self.passes_notify_on() => Fate::Delivered,
+            Verdict::Delivered => Fate::Relayed,
             Verdict::Deferred => Fate::Deferred,
             Verdict::Failed => Fate::Failed,
         };
@@ -492,6 +494,11 @@ impl Outbound {
                 self.retry_or_next_host(reply, with)
             }
         }
+    }
+
+    /// True if the server was told what the sender wants to hear (RFC 3461 5.2).
+    fn passes_notify_on(&self) -> bool {
+        matches!(&self.state, State::Talking { session, .. } if session.offered().has(Keyword::Dsn))
     }
 
     /// The connection went away under us.

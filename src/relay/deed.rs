@@ -12,6 +12,7 @@ use log::info;
 use super::Relay;
 use super::desk::{Answering, IO, write_error};
 use super::queue::{Index, State};
+use super::recipients::Recipients;
 use super::report::{self, Output};
 use super::request::Action;
 use super::round::{Afterwards, Custody};
@@ -213,6 +214,10 @@ impl Relay {
                 status.removed = wish == Some(Afterwards::Remove);
                 let mark = self.store.record(round.place, &status, now.mono_ms)?;
                 (round.status, round.afterwards) = (status, wish);
+                if wish == Some(Afterwards::Remove) {
+                    // What is under way may end; nobody else gets the message, and no sender hears of it.
+                    (round.taken, round.waiting) = (Recipients::all(), None);
+                }
                 Ok(Change::Written(mark))
             }
         }

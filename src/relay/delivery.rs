@@ -7,6 +7,7 @@ use heapless::String;
 use log::{error, info, warn};
 
 use super::Relay;
+use super::ageing;
 use super::attempt::Sender;
 use super::destination::{Key, next_try_ms};
 use super::intake::text;
@@ -17,6 +18,7 @@ use super::round::{Afterwards, Custody, Group, Phase, RoundIndex, Via};
 use super::route;
 use crate::config;
 use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
+use crate::smtp::command::Notify;
 use crate::smtp::reply::Reply;
 use crate::spool::{Cursor, Damage, Line, Place, RealDisk, RecipientState, Store};
 use crate::sys::Now;
@@ -51,8 +53,10 @@ impl Room for Reused {
 /// What became of a recipient in an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The next hop has it.
+    /// The mailbox has it, or a next hop that tells the sender what he asked to hear (RFC 3461).
     Delivered,
+    /// A next hop has it that knows no notices: nothing more will be heard of it.
+    Relayed,
     /// Not now.
     Deferred,
     /// Not ever.
@@ -130,12 +134,13 @@ impl Relay {
     /// The next group that can go now by what there is `room` for. The caller carries it out and
     /// tells of it by [`Relay::outcome`] and [`Relay::group_ended`].
     pub fn next_group(&mut self, room: &impl Room, now: Now) -> Option<Group> {
+        self.line_up_due(now);
+        self.start_ripe(now);
         for round in self.rounds.indices() {
             if let Some(group) = self.startable(round, room, now) {
                 return Some(group);
             }
         }
-        self.line_up_due(now);
         while !self.pauses && self.rounds.has_room() {
             let (config, most) = (&self.config, self.config.limits.deliveries_per_destination);
             let slot = self.destinations.next_ready(now.mono_ms, |d| match via(config, d.key()) {
@@ -167,6 +172,9 @@ impl Relay {
     /// Moves what is due into the lines of its destinations.
     pub(super) fn line_up_due(&mut self, now: Now) {
         while let Some(at) = self.queue.due(now.mono_ms) {
+            if self.is_ripe(at, now) {
+                self.sweep_soon();
+            }
             match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
                 Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
                 None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),
@@ -174,7 +182,7 @@ impl Relay {
         }
     }
 
-    fn start_round(&mut self, at: Index, now: Now) -> Option<RoundIndex> {
+    pub(super) fn start_round(&mut self, at: Index, now: Now) -> Option<RoundIndex> {
         self.queue.start(at);
         let entry = *self.queue.entry(at);
         let reader = self.store.reader();
@@ -330,10 +338,16 @@ impl Relay {
     ) {
         let round = self.rounds.at(index);
         let (place, at) = (round.place, round.at);
+        let (to, notify) = forward_path(&mut self.store, place, who);
+        let said_by = if hop.via == "maildir" { "" } else { hop.host };
         let verb = match fate {
-            Fate::Delivered => {
+            Fate::Delivered | Fate::Relayed => {
                 self.counters.delivered += 1;
-                round.status.set(who, RecipientState::Delivered);
+                let is_told = fate == Fate::Delivered && !matches!(hop.via, "maildir" | "discard");
+                let is_owed = !is_told && matches!(notify, Notify::On { success: true, .. });
+                let state = if is_owed { RecipientState::Owed } else { RecipientState::Delivered };
+                round.status.set(who, state);
+                round.answers.note(who, reply, said_by);
                 // The last one is written down as the round closes, in the same turn.
                 if round.custody == Custody::Ours && !round.status.is_done(round.recipients) {
                     self.write_down(index, now);
@@ -343,10 +357,11 @@ impl Relay {
             Fate::Deferred => {
                 self.counters.deferred += 1;
                 round.status.reply(who, &text::<REPLY_TEXT_OCTETS>(reply));
+                round.answers.note(who, reply, said_by);
                 "deferred"
             }
             Fate::Failed => {
-                round.failures.add(who, reply);
+                round.answers.fail(who, reply, said_by);
                 if round.custody == Custody::Ours {
                     self.counters.bounced += 1;
                     "bounced"
@@ -358,7 +373,6 @@ impl Relay {
         };
         let entry = self.queue.entry(at);
         let (id, tenths) = (entry.id, entry.age_tenths(now.mono_ms));
-        let to = forward_path(&mut self.store, place, who);
         info!(
             "{id} {verb} to=<{}> via={} host={} tls={} reply={} age={}.{}s",
             Quoted::bare(&to),
@@ -409,30 +423,30 @@ impl Relay {
             return self.break_off(index, damage, now);
         }
         self.expire(index, now);
-        if self.rounds.at(index).failures.who().is_empty() {
-            self.close_round(index, now);
+        if self.has_news(index, now) {
+            self.start_notice(index, now);
         } else {
-            self.start_bounce(index, now);
+            self.close_round(index, now);
         }
     }
 
     /// A message that is too old gives up on those who are still pending.
     fn expire(&mut self, index: RoundIndex, now: Now) {
-        let round = self.rounds.at(index);
-        let entry = self.queue.entry(round.at);
-        if !now.wall_is_sane() || entry.age_s(now.unix_s) < self.config.queue.expire_after.as_secs() {
+        let at = self.rounds.at(index).at;
+        if !self.is_expired(at, now) || self.rounds.at(index).afterwards.is_some() {
             return;
         }
+        let round = self.rounds.at(index);
         for who in 0..round.recipients {
-            if round.status.state(who) == RecipientState::Pending && !round.failures.who().has(who) {
-                let reply = Reply::new(
-                    554,
-                    (4, 7),
-                    format_args!("delivery took too long; last reply: {}", round.status.reply),
-                );
-                round.failures.add(who, &reply);
+            if round.status.state(who) == RecipientState::Pending && !round.answers.failed().has(who) {
+                let last = round.status.reply.as_str();
+                let reply = match last {
+                    "" => Reply::new(554, (4, 7), "delivery took too long"),
+                    _ => Reply::new(554, (4, 7), format_args!("delivery took too long; last reply: {last}")),
+                };
+                round.answers.fail(who, &reply, "");
                 self.counters.expired += 1;
-                let to = forward_path(&mut self.store, round.place, who);
+                let (to, _) = forward_path(&mut self.store, round.place, who);
                 info!("{} expired to=<{}> reply={}", round.id, Quoted::bare(&to), Quoted::new(&reply));
             }
         }
@@ -442,9 +456,6 @@ impl Relay {
     pub(super) fn close_round(&mut self, index: RoundIndex, now: Now) {
         let round = self.rounds.at(index);
         let (at, place, id) = (round.at, round.place, round.id);
-        for who in round.failures.who().iter() {
-            round.status.set(who, RecipientState::Failed);
-        }
         let afterwards = round.afterwards;
         round.status.removed |= afterwards == Some(Afterwards::Remove);
         if round.status.is_done(round.recipients) {
@@ -458,11 +469,7 @@ impl Relay {
         round.status.tries = round.status.tries.saturating_add(1);
         round.status.tried_unix_s = now.unix_s;
         round.status.held |= afterwards == Some(Afterwards::Hold);
-        if now.wall_is_sane() && self.queue.entry(at).arrived_unix_s == 0 {
-            // It came while the clock was unset: it ages from now on.
-            round.status.arrived_unix_s = now.unix_s;
-            self.queue.stamp(at, now.unix_s);
-        }
+        round.status.arrived_unix_s = self.queue.entry(at).arrived_unix_s;
         let tries = round.status.tries;
         let some_done = (0..round.recipients).any(|who| round.status.state(who) != RecipientState::Pending);
         let is_written = self.write_down(index, now);
@@ -479,8 +486,9 @@ impl Relay {
             );
             return self.queue.hold(at);
         }
-        let due = next_try_ms(tries, &self.config.queue.retry, id.number(), now.mono_ms);
-        self.queue.wait(at, due);
+        let queue = &self.config.queue;
+        let due = next_try_ms(tries, &queue.retry, id.number(), now.mono_ms);
+        self.queue.wait(at, ageing::due_ms(queue, self.queue.entry(at), due, now));
     }
 
     /// Writes the round's status into the spool; false if the disk did not take it, which costs at
@@ -559,12 +567,12 @@ impl Relay {
     }
 }
 
-/// A recipient's forward-path, for the log; empty if it can't be read.
-fn forward_path(store: &mut Store<RealDisk>, place: Place, who: u16) -> String<PATH_OCTETS> {
-    let mut found = String::new();
+/// A recipient's forward-path and what its sender wants to hear; empty if it can't be read.
+fn forward_path(store: &mut Store<RealDisk>, place: Place, who: u16) -> (String<PATH_OCTETS>, Notify) {
+    let mut found = (String::new(), Notify::Unsaid);
     let each = &mut |line: Line<'_>, _: Cursor| match line {
-        Line::To { number, path, .. } if number == who => {
-            found = String::try_from(path).unwrap_or_default();
+        Line::To { number, path, notify, .. } if number == who => {
+            found = (String::try_from(path).unwrap_or_default(), notify);
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),

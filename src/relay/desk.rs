@@ -206,7 +206,7 @@ impl Relay {
             State::Delivering => (Standing::Delivering, None),
             State::Held | State::Free => (Standing::Held, None),
         };
-        Facts { place: entry.place, size: entry.size, age_s: entry.age_s(now.unix_s), standing, next_try_s }
+        Facts { place: entry.place, size: entry.size, age_s: entry.age_s(now.mono_ms), standing, next_try_s }
     }
 
     fn back_off_ms(&self, entry: &Entry, now: Now) -> Option<u64> {

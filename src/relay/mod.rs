@@ -5,8 +5,8 @@
 //! the net asks it what to do and tells it what became of it.
 
 pub mod access;
+mod ageing;
 pub mod attempt;
-pub mod bounce;
 pub mod client;
 pub mod deed;
 pub mod delivery;
@@ -22,6 +22,7 @@ pub mod maildir;
 pub mod measure;
 pub mod medium;
 pub mod notes;
+pub mod notice;
 pub mod offer;
 pub mod outgoing;
 pub mod plug;
@@ -64,9 +65,9 @@ use queue::{Entry, Queue};
 use quoted::Quoted;
 use rates::{Party, Rates};
 use recent::Recent;
-use round::{Group, Rounds};
+use round::{Group, Round, Rounds};
 
-/// Staging files for bounces, beside one a slot.
+/// Staging files for notices to senders, beside one a slot.
 const SPARES: usize = 4;
 /// A sync of outcomes that was due and could not start is tried again after this, in milliseconds.
 const RETRY_SYNC_MS: u64 = 100;
@@ -132,11 +133,13 @@ pub struct Relay {
     incoming: Box<[Incoming]>,
     /// Inbound slots; staging files from this number on are for bounces.
     slots: usize,
-    in_bounce: [bool; SPARES],
     /// The group of each route's mailboxes, by number.
     groups: [Option<u32>; ROUTES],
+    in_notice: [bool; SPARES],
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
+    /// Ages, and the clock they depend on.
+    ageing: ageing::Ageing,
     /// What is counted.
     pub counters: Counters,
     /// The last errors.
@@ -191,9 +194,10 @@ impl Relay {
             rounds: Rounds::new(rounds),
             incoming: (0..slots + SPARES).map(|_| Incoming::default()).collect(),
             slots,
-            in_bounce: [false; SPARES],
             groups,
+            in_notice: [false; SPARES],
             pauses: false,
+            ageing: ageing::Ageing::new(now),
             counters: Counters::default(),
             recent: Recent::new(),
             notes: Notes::new(),
@@ -269,7 +273,7 @@ impl Relay {
             self.plug.ended();
             let slot = usize::from(committed.staging.0);
             if slot >= self.slots {
-                self.bounce_committed(slot, committed.result, now);
+                self.notice_committed(slot, committed.result, now);
                 continue;
             }
             let verdict = match (self.offered_by(slot), committed.result) {
@@ -331,8 +335,9 @@ impl Relay {
         if self.store.status_deadline_ms().is_some_and(|deadline| deadline <= now.mono_ms) {
             self.store.sync_status();
         }
+        self.follow_clock(now);
         self.join_waiting(now);
-        self.start_waiting_bounces(now);
+        self.start_waiting_notices(now);
         self.find_more(now);
         // Also while nothing is started: what stays due would keep the loop from sleeping.
         self.line_up_due(now);
@@ -351,7 +356,10 @@ impl Relay {
     /// When the next turn has to be for a delivery.
     pub fn next_delivery_ms(&self, now: Now) -> Option<u64> {
         let open = self.destinations.next_open_ms(now.mono_ms);
-        self.queue.next_due_ms().into_iter().chain(open).min()
+        // What was started without a group yet, and what has to be written, goes on at once.
+        let is_busy = self.is_dating() || self.rounds.iter().any(Round::is_fresh);
+        let at_once = is_busy.then_some(now.mono_ms);
+        self.queue.next_due_ms().into_iter().chain(open).chain(at_once).min()
     }
 
     /// Makes every message due now and ends every back-off; how many messages.
@@ -534,11 +542,14 @@ fn take_in(queue: &mut Queue, found: &Found<'_>, config: &Config, now: Now) -> b
         queue.hold(at);
         return true;
     }
+    if status.warned {
+        queue.warned(at);
+    }
     let entry = queue.entry(at);
-    let is_known = now.wall_is_sane() && entry.arrived_unix_s != 0;
-    let age_ms = is_known.then(|| entry.age_s(now.unix_s).saturating_mul(1000));
+    let age_ms = entry.age_ms(now.mono_ms);
     let (waits, id) = (&config.queue.retry, entry.id.number());
-    queue.wait(at, destination::resumed_try_ms(status.tries, waits, id, age_ms, now.mono_ms));
+    let try_ms = destination::resumed_try_ms(status.tries, waits, id, age_ms, now.mono_ms);
+    queue.wait(at, ageing::due_ms(&config.queue, entry, try_ms, now));
     true
 }
 

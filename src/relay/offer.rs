@@ -95,7 +95,7 @@ impl Relay {
     pub(super) fn settle_offer(&mut self, index: RoundIndex, slot: usize, now: Now) {
         let round = self.rounds.at(index);
         let is_delivered = round.status.is_done(round.recipients);
-        let is_refused = round.failures.who().len() == round.recipients;
+        let is_refused = round.answers.failed().len() == round.recipients;
         if round.damage.is_some() || !is_delivered && !is_refused {
             return self.join(index, slot, now);
         }
@@ -110,7 +110,7 @@ impl Relay {
         let (index, slot) = indices.find_map(|i| Some((i, slot_of(self.rounds.at(i).phase)?)))?;
         let round = self.rounds.at(index);
         let entry = self.queue.entry(round.at);
-        let verdict = match round.failures.reply(0) {
+        let verdict = match round.answers.failure(0) {
             Some(reply) => Verdict::Refused(reply.clone()),
             None => Verdict::Accepted(Message {
                 id: round.id,
@@ -142,7 +142,7 @@ impl Relay {
         match result {
             Ok(message) => {
                 (round.place, round.custody, round.damage) = (message.place, Custody::Ours, None);
-                self.counters.bounced += u64::from(round.failures.who().len());
+                self.counters.bounced += u64::from(round.answers.failed().len());
                 self.counters.accepted += 1;
                 let is_pending = |who| round.status.state(who) == RecipientState::Pending;
                 let some_done = !(0..round.recipients).all(is_pending);

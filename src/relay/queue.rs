@@ -47,14 +47,18 @@ pub struct Entry {
     pub place: Place,
     /// Octets of content.
     pub size: u64,
-    /// Wall clock at arrival; 0 if the clock was not to be believed then.
+    /// Wall clock at arrival, as the present clock counts; 0 while that is unknown.
     pub arrived_unix_s: u64,
     /// Monotonic time of the next try.
     pub due_ms: u64,
-    /// Monotonic time when it came into the table, less its age then: what the log counts from.
+    /// Monotonic time of its arrival: its age counts from here, so leaps of the wall clock do not show.
     born_ms: i64,
+    /// False while its age is unknown: it came, or the relay started, before the wall clock was set.
+    dated: bool,
     /// Tries so far.
     pub tries: u16,
+    /// Its sender was told of the delay, or wants to hear of none.
+    pub warned: bool,
     /// Where the first of its pending recipients goes.
     pub key: Key,
     /// Where it stands; changed only by [`Queue`].
@@ -76,7 +80,9 @@ impl Entry {
             arrived_unix_s,
             due_ms: 0,
             born_ms: 0,
+            dated: false,
             tries,
+            warned: false,
             key,
             state: State::Free,
             next: None,
@@ -88,17 +94,38 @@ impl Entry {
         self.state
     }
 
-    /// Its age in tenths of a second, for people: leaps of the wall clock since it came into the table do
-    /// not show in it.
+    /// Its age in tenths of a second, for people: since it came into the table if no more is known.
     pub fn age_tenths(&self, now_ms: u64) -> u64 {
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        u64::try_from(now_ms.saturating_sub(self.born_ms) / 100).unwrap_or(0)
+        u64::try_from(signed(now_ms).saturating_sub(self.born_ms) / 100).unwrap_or(0)
     }
 
-    /// Its age by the wall clock, never negative; 0 if its arrival time is unknown.
-    pub fn age_s(&self, unix_s: u64) -> u64 {
-        if self.arrived_unix_s == 0 { 0 } else { unix_s.saturating_sub(self.arrived_unix_s) }
+    /// Its age in milliseconds, never negative; `None` while it is unknown.
+    pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        self.dated.then(|| u64::try_from(signed(now_ms).saturating_sub(self.born_ms)).unwrap_or(0))
     }
+
+    /// Its age in seconds; 0 while it is unknown.
+    pub fn age_s(&self, now_ms: u64) -> u64 {
+        self.age_ms(now_ms).unwrap_or(0) / 1000
+    }
+
+    /// Makes age and arrival agree with a wall clock that can be believed. What came while it could not
+    /// ages from now on; a message whose age is known keeps it, however far the clock has leapt.
+    fn date(&mut self, now: Now) {
+        match (self.age_ms(now.mono_ms), self.arrived_unix_s) {
+            (Some(age_ms), _) => self.arrived_unix_s = now.unix_s.saturating_sub(age_ms / 1000),
+            (None, 0) => (self.arrived_unix_s, self.born_ms) = (now.unix_s, signed(now.mono_ms)),
+            (None, arrived_unix_s) => {
+                let age_ms = now.unix_s.saturating_sub(arrived_unix_s).saturating_mul(1000);
+                self.born_ms = signed(now.mono_ms).saturating_sub(signed(age_ms));
+            }
+        }
+        self.dated = true;
+    }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 /// A line of due entries, first come first served, linked through the table.
@@ -183,9 +210,12 @@ impl Queue {
         let at = self.free?;
         self.free = self.entries[at as usize].next;
         self.used += 1;
-        let age_ms = i64::try_from(entry.age_s(now.unix_s).saturating_mul(1000)).unwrap_or(i64::MAX);
-        let born_ms = i64::try_from(now.mono_ms).unwrap_or(i64::MAX).saturating_sub(age_ms);
-        self.entries[at as usize] = Entry { state: State::Held, next: None, born_ms, ..entry };
+        let born_ms = signed(now.mono_ms);
+        let mut entry = Entry { state: State::Held, next: None, born_ms, dated: false, ..entry };
+        if now.wall_is_sane() {
+            entry.date(now);
+        }
+        self.entries[at as usize] = entry;
         self.wait(Index(at), now.mono_ms);
         Some(Index(at))
     }
@@ -238,9 +268,14 @@ impl Queue {
         self.entries[at.number()].place = place;
     }
 
-    /// Sets the arrival time of a message that came while the clock was unset.
-    pub fn stamp(&mut self, at: Index, arrived_unix_s: u64) {
-        self.entries[at.number()].arrived_unix_s = arrived_unix_s;
+    /// Dates a message by a wall clock that was set or has leapt.
+    pub fn date(&mut self, at: Index, now: Now) {
+        self.entries[at.number()].date(now);
+    }
+
+    /// Notes that nobody is to be told of this message's delay any more.
+    pub fn warned(&mut self, at: Index) {
+        self.entries[at.number()].warned = true;
     }
 
     /// When the soonest of those that wait is due.
@@ -381,19 +416,38 @@ mod tests {
         assert!(line.is_empty());
     }
 
+    fn arrived(queue: &mut Queue, unix_s: u64, now: Now) -> Index {
+        let entry = Entry::new(Id::default(), Place::default(), 1, unix_s, 0, Key::default());
+        queue.insert(entry, now).unwrap()
+    }
+
     #[test]
-    fn age_is_never_negative_and_unknown_is_none() {
-        let in_1970 = Entry::new(Id::default(), Place::default(), 1, 12, 0, Key::default());
-        assert_eq!(in_1970.age_s(RELEASE_DATE_UNIX_S + 9), 0, "a clock that jumps ages no message");
-        let mut queue = Queue::new(1);
-        let old = Entry::new(Id::default(), Place::default(), 1, RELEASE_DATE_UNIX_S, 0, Key::default());
-        let place = queue.insert(old, at(7_000)).unwrap();
-        assert_eq!(queue.entry(place).age_tenths(8_250), 82);
-        let mut one = entry();
-        assert_eq!(one.age_s(1_000), 0);
-        one.arrived_unix_s = 2_000;
-        assert_eq!(one.age_s(1_000), 0);
-        assert_eq!(one.age_s(2_500), 500);
+    fn age_is_never_negative_and_leaps_do_not_show_in_it() {
+        let mut queue = Queue::new(2);
+        let old = arrived(&mut queue, RELEASE_DATE_UNIX_S, at(7_000));
+        assert_eq!(queue.entry(old).age_tenths(8_250), 82);
+        assert_eq!(queue.entry(old).age_s(8_250), 8);
+        let ahead = arrived(&mut queue, RELEASE_DATE_UNIX_S + 1_000, at(7_000));
+        assert_eq!(queue.entry(ahead).age_s(8_250), 1);
+        let leapt = Now { mono_ms: 10_000, unix_s: RELEASE_DATE_UNIX_S + 999_999 };
+        queue.date(old, leapt);
+        assert_eq!(queue.entry(old).age_s(10_000), 10);
+        assert_eq!(queue.entry(old).arrived_unix_s, leapt.unix_s - 10, "what is written down agrees");
+    }
+
+    #[test]
+    fn what_came_before_the_clock_was_set_ages_from_then_on() {
+        let mut queue = Queue::new(2);
+        let in_1970 = Now { mono_ms: 5_000, unix_s: 12 };
+        let (fresh, kept) =
+            (arrived(&mut queue, 12, in_1970), arrived(&mut queue, RELEASE_DATE_UNIX_S, in_1970));
+        assert_eq!((queue.entry(fresh).age_ms(90_000), queue.entry(kept).age_s(90_000)), (None, 0));
+        assert_eq!(queue.entry(fresh).age_tenths(90_000), 850, "people see what is known");
+        queue.date(fresh, at(90_000));
+        queue.date(kept, at(90_000));
+        assert_eq!(queue.entry(fresh).age_s(92_000), 2);
+        assert_eq!(queue.entry(fresh).arrived_unix_s, RELEASE_DATE_UNIX_S + 90);
+        assert_eq!(queue.entry(kept).age_s(92_000), 92, "an arrival that is known counts");
     }
 
     proptest! {

@@ -1,12 +1,15 @@
 //! Small fixed tables over the recipients of one message.
 
-use heapless::Vec;
+use heapless::{String, Vec};
 
+use super::intake::text;
 use crate::limits::RECIPIENTS;
 use crate::smtp::reply::Reply;
 
-/// Distinct replies that are kept for the failed recipients of one round.
+/// Distinct replies that are kept for the recipients of one round.
 const REPLIES: usize = 8;
+/// Octets of a host's name and address that are kept with one.
+const HOST_OCTETS: usize = 80;
 
 /// A set of recipients, by their place in the envelope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,52 +87,73 @@ impl Recipients {
     }
 }
 
-/// Why recipients failed: few distinct replies, and who got which.
+/// What was said of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// In which words.
+    pub reply: Reply,
+    /// By which host; empty: by us.
+    pub host: String<HOST_OCTETS>,
+}
+
+/// What was said of the recipients of one round, and who failed by it: few distinct replies, and who
+/// got which.
 #[derive(Debug)]
-pub struct Failures {
-    who: Recipients,
-    replies: Vec<Reply, REPLIES>,
+pub struct Answers {
+    failed: Recipients,
+    answered: Recipients,
+    said: Vec<Said, REPLIES>,
     of: [u8; RECIPIENTS],
 }
 
-impl Default for Failures {
+impl Default for Answers {
     fn default() -> Self {
-        Self { who: Recipients::none(), replies: Vec::new(), of: [0; RECIPIENTS] }
+        let (failed, answered) = (Recipients::none(), Recipients::none());
+        Self { failed, answered, said: Vec::new(), of: [0; RECIPIENTS] }
     }
 }
 
-impl Failures {
-    /// Notes that a recipient failed with a reply. When there are more distinct replies than are
-    /// kept, the last kept one stands for the rest; the log has each.
-    pub fn add(&mut self, place: u16, reply: &Reply) {
+impl Answers {
+    /// Notes what was said of a recipient. When there are more distinct answers than are kept, the
+    /// last kept one stands for the rest; the log has each.
+    pub fn note(&mut self, place: u16, reply: &Reply, host: &str) {
         let Some(of) = self.of.get_mut(usize::from(place)) else { return };
-        self.who.add(place);
-        let known = self.replies.iter().position(|r| r == reply);
+        self.answered.add(place);
+        let host = text::<HOST_OCTETS>(host);
+        let known = self.said.iter().position(|said| said.reply == *reply && said.host == host);
         let at = known.unwrap_or_else(|| {
             // A full list keeps its last.
-            let _ = self.replies.push(reply.clone());
-            self.replies.len() - 1
+            let _ = self.said.push(Said { reply: reply.clone(), host });
+            self.said.len() - 1
         });
         *of = at as u8;
     }
 
+    /// Notes that a recipient failed by what was said.
+    pub fn fail(&mut self, place: u16, reply: &Reply, host: &str) {
+        self.note(place, reply, host);
+        self.failed.add(place);
+    }
+
     /// Who failed.
-    pub fn who(&self) -> &Recipients {
-        &self.who
+    pub fn failed(&self) -> &Recipients {
+        &self.failed
     }
 
-    /// What was said of one of them.
-    pub fn reply(&self, place: u16) -> Option<&Reply> {
-        if !self.who.has(place) {
-            return None;
-        }
-        self.replies.get(usize::from(*self.of.get(usize::from(place))?))
+    /// What was said last of a recipient in this round.
+    pub fn said(&self, place: u16) -> Option<&Said> {
+        let said = self.said.get(usize::from(*self.of.get(usize::from(place))?))?;
+        self.answered.has(place).then_some(said)
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.who = Recipients::none();
-        self.replies.clear();
+    /// Why a recipient failed, if it did.
+    pub fn failure(&self, place: u16) -> Option<&Reply> {
+        self.failed.has(place).then(|| self.said(place)).flatten().map(|said| &said.reply)
+    }
+
+    /// Those who failed are to be tried again.
+    pub fn forgive(&mut self) {
+        self.failed = Recipients::none();
     }
 }
 
@@ -163,15 +187,26 @@ mod tests {
 
     #[test]
     fn replies_are_shared_and_bounded() {
-        let mut failures = Failures::default();
+        let mut answers = Answers::default();
         for place in 0..20 {
-            failures.add(place, &Reply::new(550, (1, 1), format!("no {}", place / 2)));
+            answers.fail(place, &Reply::new(550, (1, 1), format!("no {}", place / 2)), "mx.test");
         }
-        assert_eq!(failures.reply(3).unwrap().text(), "no 1");
-        assert_eq!(failures.reply(19).unwrap().text(), "no 7", "the last kept one stands for the rest");
-        assert_eq!(failures.reply(20), None);
-        assert_eq!(failures.who().len(), 20);
-        failures.clear();
-        assert!(failures.who().is_empty());
+        assert_eq!(answers.failure(3).unwrap().text(), "no 1");
+        assert_eq!(answers.failure(19).unwrap().text(), "no 7", "the last kept one stands for the rest");
+        assert_eq!(answers.failure(20), None);
+        assert_eq!(answers.failed().len(), 20);
+        answers.forgive();
+        assert!(answers.failed().is_empty() && answers.failure(3).is_none());
+        assert_eq!(answers.said(3).map(|said| said.host.as_str()), Some("mx.test"));
+    }
+
+    #[test]
+    fn the_same_words_of_another_host_are_another_answer() {
+        let mut answers = Answers::default();
+        let later = Reply::new(451, (4, 1), "later");
+        answers.note(0, &later, "one.test");
+        answers.note(1, &later, "two.test");
+        assert_eq!(answers.said(1).map(|said| said.host.as_str()), Some("two.test"));
+        assert_eq!((answers.failure(1), answers.said(2)), (None, None));
     }
 }

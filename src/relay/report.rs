@@ -105,7 +105,7 @@ pub struct Recipient<'a> {
 pub fn state_name(state: RecipientState) -> &'static str {
     match state {
         RecipientState::Pending => "pending",
-        RecipientState::Delivered => "delivered",
+        RecipientState::Delivered | RecipientState::Owed => "delivered",
         RecipientState::Failed => "failed",
     }
 }

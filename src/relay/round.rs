@@ -1,12 +1,12 @@
 //! A round: one message on its way, every pending recipient tried once.
 //!
 //! Recipients that go the same way form a group, which is what a delivery carries. Groups of one
-//! round run side by side where there is room; the round ends when all have ended. What fails is
-//! remembered here until the bounce that tells of it is durable.
+//! round run side by side where there is room; the round ends when all have ended. What was said is
+//! remembered here until the notice that tells of it is durable.
 
 use super::destination::Key;
 use super::queue::Index;
-use super::recipients::{Failures, Recipients};
+use super::recipients::{Answers, Recipients};
 use crate::spool::{Damage, Id, Place, Status};
 
 /// What a round does now.
@@ -14,12 +14,14 @@ use crate::spool::{Damage, Id, Place, Status};
 pub enum Phase {
     /// Groups are being formed and delivered.
     Delivering,
-    /// All recipients were tried; a bounce waits for a staging file.
-    Bouncing,
-    /// The bounce in this staging file is on its way to the disk.
+    /// All recipients were tried; a notice waits for a staging file.
+    Notifying,
+    /// The notice in this staging file is on its way to the disk.
     Committing {
         /// The staging file.
         staging: usize,
+        /// It warns of a delay.
+        warns: bool,
     },
     /// All recipients were decided by the next hop before the message was committed: its client has
     /// to be told.
@@ -69,8 +71,8 @@ pub struct Round {
     pub waiting: Option<Group>,
     /// Groups under way.
     pub active: u16,
-    /// Who failed, and why.
-    pub failures: Failures,
+    /// What was said of each, and who failed by it.
+    pub answers: Answers,
     /// What the round does.
     pub phase: Phase,
     /// Who answers for the message.
@@ -79,6 +81,16 @@ pub struct Round {
     pub damage: Option<Damage>,
     /// Somebody asked that the message be held or removed when the round is over.
     pub afterwards: Option<Afterwards>,
+}
+
+impl Round {
+    /// True if it was started and nothing was done for it yet.
+    pub fn is_fresh(&self) -> bool {
+        self.phase == Phase::Delivering
+            && self.custody == Custody::Ours
+            && self.active == 0
+            && self.waiting.is_none()
+    }
 }
 
 /// What a person wants done with a message that is being delivered.
@@ -165,7 +177,7 @@ impl Rounds {
             taken: Recipients::none(),
             waiting: None,
             active: 0,
-            failures: Failures::default(),
+            answers: Answers::default(),
             phase: Phase::Delivering,
             custody: Custody::Ours,
             damage: None,

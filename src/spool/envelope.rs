@@ -166,7 +166,7 @@ fn form(line: &Line<'_>, out: &mut Text) -> core::fmt::Result {
         Line::To { initial, path, notify, orcpt, .. } => {
             let letter = match initial {
                 RecipientState::Pending => 'P',
-                RecipientState::Delivered => 'D',
+                RecipientState::Delivered | RecipientState::Owed => 'D',
                 RecipientState::Failed => 'F',
             };
             write!(out, "to {letter} <{path}>")?;

@@ -33,6 +33,8 @@ pub enum RecipientState {
     Delivered,
     /// Never will be.
     Failed,
+    /// As delivered, and the sender, who asked for it, has yet to be told so.
+    Owed,
 }
 
 /// What became of a message so far.
@@ -82,6 +84,7 @@ impl Status {
         match octet >> (n % 4 * 2) & 3 {
             1 => RecipientState::Delivered,
             2 => RecipientState::Failed,
+            3 => RecipientState::Owed,
             _ => RecipientState::Pending,
         }
     }
@@ -92,6 +95,7 @@ impl Status {
             RecipientState::Pending => 0,
             RecipientState::Delivered => 1,
             RecipientState::Failed => 2,
+            RecipientState::Owed => 3,
         };
         if let Some(octet) = self.states.get_mut(usize::from(n) / 4) {
             let shift = n % 4 * 2;
@@ -130,7 +134,8 @@ impl Status {
 
     /// True if nothing is left to do for a message of that many recipients.
     pub fn is_done(&self, recipients: u16) -> bool {
-        self.removed || (0..recipients).all(|n| self.state(n) != RecipientState::Pending)
+        let is_done = |n| matches!(self.state(n), RecipientState::Delivered | RecipientState::Failed);
+        self.removed || (0..recipients).all(is_done)
     }
 
     /// The entry as it stands in the file.
@@ -203,7 +208,7 @@ mod tests {
 
     fn any_status() -> impl Strategy<Value = Status> {
         let numbers = (any::<u64>(), any::<u16>(), any::<u64>(), any::<u64>());
-        (numbers, any::<[bool; 3]>(), proptest::collection::vec(0..3_u8, RECIPIENTS), ".{0,200}").prop_map(
+        (numbers, any::<[bool; 3]>(), proptest::collection::vec(0..4_u8, RECIPIENTS), ".{0,200}").prop_map(
             |((id, tries, arrived, tried), flags, states, reply)| {
                 let mut s = Status::new(Id::from_number(id));
                 [s.held, s.removed, s.warned] = flags;
@@ -211,8 +216,12 @@ mod tests {
                 for (n, state) in (0..).zip(states) {
                     s.set(
                         n,
-                        [RecipientState::Pending, RecipientState::Delivered, RecipientState::Failed]
-                            [usize::from(state)],
+                        [
+                            RecipientState::Pending,
+                            RecipientState::Delivered,
+                            RecipientState::Failed,
+                            RecipientState::Owed,
+                        ][usize::from(state)],
                     );
                 }
                 s.reply(3, &reply);
@@ -250,6 +259,7 @@ mod tests {
         s.set(0, RecipientState::Failed);
         s.set(1, RecipientState::Delivered);
         assert!(s.is_done(3));
+        s.set(3, RecipientState::Owed);
         assert!(!s.is_done(4));
         s.removed = true;
         assert!(s.is_done(4));
