@@ -50,6 +50,25 @@ pub const OUTPUT_OCTETS: usize = 2048;
 pub const REPLY_INPUT_OCTETS: usize = 1024;
 /// Octets of an outbound slot's output buffer.
 pub const DELIVERY_OUTPUT_OCTETS: usize = 4096;
+/// Octets of a TLS slot's buffer of records from the wire: a whole one with all that may be around it
+/// (RFC 5246 6.2.3), and a little, so that one that is too large is seen to be.
+pub const TLS_INPUT_OCTETS: usize = 16 * 1024 + 2048 + 256;
+/// Octets of a TLS record that we send.
+pub const TLS_RECORD_OCTETS: usize = 4096;
+/// Octets of a TLS slot's buffer of records to the wire: two of ours.
+pub const TLS_OUTPUT_OCTETS: usize = 2 * (TLS_RECORD_OCTETS + 256);
+/// Octets of heap that rustls takes for a session with a client, from its beginning.
+pub const TLS_SERVER_HEAP_OCTETS: usize = 5 * 1024;
+/// Octets of heap that rustls takes for a session with a server, whose certificates it keeps.
+pub const TLS_CLIENT_HEAP_OCTETS: usize = 24 * 1024;
+/// Octets of heap that come and go while a record or a handshake message is worked on.
+pub const TLS_PASSING_OCTETS: usize = 64 * 1024;
+/// Seconds that a TLS handshake may take.
+pub const TLS_HANDSHAKE_TIMEOUT_S: u32 = 30;
+/// Octets of a file with certificates or a key.
+pub const CERTIFICATE_FILE_OCTETS: u64 = 1024 * 1024;
+/// Certificates that we show: ours and those between it and its authority.
+pub const CERTIFICATE_CHAIN: usize = 8;
 /// Octets of the scratch buffer that the loop shares between slots.
 pub const SCRATCH_OCTETS: usize = 64 * 1024;
 
@@ -140,6 +159,10 @@ pub const RETRY_WAITS: usize = 16;
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(REPLY_LINE_OCTETS <= REPLY_INPUT_OCTETS, "a reply line is read whole");
 const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
+const _: () = assert!(
+    TLS_INPUT_OCTETS + TLS_OUTPUT_OCTETS + TLS_SERVER_HEAP_OCTETS <= 32 * 1024,
+    "a TLS slot is at most 32 KiB more"
+);
 const _: () = assert!(BLOCK_OCTETS.is_power_of_two() && BLOCK_OCTETS.is_multiple_of(STATUS_OCTETS));
 const _: () = assert!(RECIPIENTS / 4 < STATUS_OCTETS / 2);
 const _: () = assert!(ORCPT_OCTETS + PATH_OCTETS + 128 <= COMMAND_LINE_OCTETS);

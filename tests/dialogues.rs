@@ -5,8 +5,8 @@
 //!
 //! | line | means |
 //! |---|---|
-//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject early` | first lines: the terms, of a stranger unless said; `early`, alone: the first octets came before the greeting |
-//! | `refuse: begin\|recipient\|content\|commit\|store [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
+//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject tls early` | first lines: the terms, of a stranger unless said; `early`, alone: the first octets came before the greeting |
+//! | `refuse: begin\|recipient\|content\|commit\|store\|tls [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
 //! | `C: text` | the client sends `text` and CRLF |
 //! | `c: text` | the client sends `text` alone |
 //! | `C*N: text` | the same N times; `#` in it is the count, from 1 |
@@ -26,7 +26,7 @@ use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::command::{Body, Mail, Notify, Recipient, Ret};
 use pillarbox::smtp::keyword::{Keyword, Keywords};
 use pillarbox::smtp::reply::Reply;
-use pillarbox::smtp::server::{Answer, BareNewline, EARLY_OCTETS, Next, Question, Role, Session, Terms};
+use pillarbox::smtp::server::{Answer, BareNewline, EARLY_OCTETS, Next, Question, Role, Session, Terms, Tls};
 
 /// What a dialogue file says.
 struct Dialogue {
@@ -63,6 +63,7 @@ impl Dialogue {
                 tolerant: false,
                 bare_newline: BareNewline::Normalize,
                 hidden: Keywords::NONE,
+                tls: Tls::NotOffered,
             },
             refusals: Vec::new(),
             turns: Vec::new(),
@@ -122,6 +123,7 @@ fn terms(mut terms: Terms<'static>, text: &str) -> Option<Terms<'static>> {
             None if word == "appliance" => terms.tolerant = true,
             None if word == "submission" => terms.role = Role::Submission,
             None if word == "reject" => terms.bare_newline = BareNewline::Reject,
+            None if word == "tls" => terms.tls = Tls::Offered,
             Some(("size", n)) => terms.message_size = n.parse().ok()?,
             Some(("recipients", n)) => terms.recipients = n.parse().ok()?,
             Some(("errors", n)) => terms.errors = n.parse().ok()?,
@@ -224,7 +226,7 @@ impl<'d> Replay<'d> {
 
     fn run(&mut self) {
         loop {
-            let terms = &self.dialogue.terms;
+            let terms = &self.terms();
             let step = self.session.step(terms, self.input.filled(), &mut self.scratch, &mut self.out);
             self.input.consume(step.consumed);
             match step.next {
@@ -237,6 +239,8 @@ impl<'d> Replay<'d> {
                         self.session.fail_content(reply);
                     }
                 }
+                // What comes after it stands for what comes through TLS.
+                Next::StartTls => self.session.secured(),
                 Next::Close => {
                     self.closed = true;
                     break;
@@ -244,6 +248,11 @@ impl<'d> Replay<'d> {
             }
         }
         self.flush();
+    }
+
+    fn terms(&self) -> Terms<'static> {
+        let tls = if self.session.is_secure() { Tls::Active } else { self.dialogue.terms.tls };
+        Terms { tls, ..self.dialogue.terms }
     }
 
     fn flush(&mut self) {
@@ -286,8 +295,9 @@ impl<'d> Replay<'d> {
                 self.open = Default::default();
                 (None, Answer::Yes)
             }
+            Question::StartTls => (self.refused("tls", None), Answer::Yes),
         };
-        self.session.answer(&self.dialogue.terms, refusal.map_or(yes, Answer::Refused), &mut self.out);
+        self.session.answer(&self.terms(), refusal.map_or(yes, Answer::Refused), &mut self.out);
     }
 
     /// Compares what was said with the first `lines` that the file expects.

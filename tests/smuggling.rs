@@ -17,7 +17,7 @@ use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::client;
 use pillarbox::smtp::command::{Body, Notify};
 use pillarbox::smtp::keyword::Keywords;
-use pillarbox::smtp::server::{Answer, BareNewline, Next, Question, Role, Session, Terms};
+use pillarbox::smtp::server::{Answer, BareNewline, Next, Question, Role, Session, Terms, Tls};
 
 use support::client::Client;
 use support::message::message;
@@ -79,6 +79,7 @@ impl Sender {
             tolerant,
             bare_newline,
             hidden: Keywords::NONE,
+            tls: Tls::NotOffered,
         }
     }
 
@@ -158,7 +159,6 @@ fn feed(
                 }
             }
             Next::Close => panic!("closed"),
-            #[allow(unreachable_patterns, reason = "what is not asked for here does not come")]
             other => panic!("{other:?}"),
         }
     }

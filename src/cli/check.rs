@@ -13,6 +13,7 @@ use super::exit::Exit;
 use super::{complain, fail, load, print};
 use crate::config::{Config, Loaded, Via};
 use crate::net::ceiling::memory_ceiling;
+use crate::net::tls::Credentials;
 use crate::relay::{group, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
@@ -71,6 +72,9 @@ pub fn mistakes(config: &Config) -> Vec<String> {
             )),
             Ok(_) => {}
         }
+    }
+    if found.is_empty() {
+        found.extend(Credentials::load(config).err().unwrap_or_default());
     }
     found
 }

@@ -15,6 +15,7 @@ use crate::net::ceiling::memory_ceiling;
 use crate::net::confine;
 use crate::net::event_loop::{self, Bound, EventLoop, SUBMITTERS};
 use crate::net::log as lines;
+use crate::net::tls::Credentials;
 use crate::relay::MAILBOX_DELIVERIES;
 use crate::relay::medium::{self, Survival};
 use crate::spool::{Disk, RealDisk};
@@ -62,16 +63,19 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         }
         forbid_core_dumps();
         confine::enter(&config, file.as_deref());
-        Ok((disk, bound))
+        let credentials =
+            Credentials::load(&config).map_err(|mistakes| refuse(Exit::Config, mistakes.join("; ")))?;
+        Ok((disk, bound, credentials))
     });
-    let (disk, bound) = match ready {
+    let (disk, bound, credentials) = match ready {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let event_loop = match EventLoop::new(Arc::clone(&config), file, bound, disk, signals, Clock::start()) {
-        Ok(event_loop) => event_loop,
-        Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
-    };
+    let event_loop =
+        match EventLoop::new(Arc::clone(&config), file, bound, disk, signals, Clock::start(), credentials) {
+            Ok(event_loop) => event_loop,
+            Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
+        };
     greet(&config, is_default);
     match event_loop.run(supervisor) {
         Ok(()) => {

@@ -30,10 +30,7 @@ const fn key(
 }
 
 const TABLE: &[Unbuilt] = &[
-    key("tls", "certificate_file", &[], "TLS"),
-    key("tls", "key_file", &[], "TLS"),
     key("tls", "ca_file", &[], "TLS"),
-    key("listen", "tls", &["none"], "TLS"),
     key("route", "tls", &["none", "opportunistic"], "TLS"),
     key("route", "tls_start", &["auto"], "TLS"),
     key("route", "ca_file", &[], "TLS"),

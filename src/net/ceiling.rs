@@ -12,8 +12,9 @@ use super::inbound::Inbound;
 use super::log;
 use super::mailboxes::Mailboxes;
 use super::outbounds::Outbounds;
+use super::tls::Rooms;
 use crate::config::Config;
-use crate::limits::SCRATCH_OCTETS;
+use crate::limits::{SCRATCH_OCTETS, TLS_PASSING_OCTETS, TLS_SERVER_HEAP_OCTETS};
 use crate::relay::Relay;
 use crate::spool::RealDisk;
 use crate::sys;
@@ -22,6 +23,13 @@ use crate::sys;
 const STACK_OCTETS: usize = 256 * 1024;
 /// What comes and goes: the configuration and its text, a status report, the allocator's own.
 const PASSING_OCTETS: usize = 384 * 1024;
+
+/// Octets that the heap may hold when another TLS session begins, so that there is still room for what
+/// it takes.
+pub fn heap_ceiling(config: &Config) -> usize {
+    let all = PASSING_OCTETS + table_octets(config);
+    all.saturating_sub(TLS_SERVER_HEAP_OCTETS + TLS_PASSING_OCTETS)
+}
 
 /// Octets of memory that the relay takes at most under this configuration: code, stacks and heap.
 pub fn memory_ceiling(config: &Config) -> u64 {
@@ -42,7 +50,17 @@ fn table_octets(config: &Config) -> usize {
         + Relay::heap_octets(config, slots)
         + RealDisk::HELPER_OCTETS
         + SCRATCH_OCTETS
+        + tls_octets(config)
         + log::OCTETS
+}
+
+/// Octets that TLS takes: buffers made at start, and what rustls has on the heap for each session.
+fn tls_octets(config: &Config) -> usize {
+    let sessions = usize::from(config.limits.sessions);
+    match config.tls.certificate_file {
+        Some(_) => Rooms::octets(sessions) + sessions * TLS_SERVER_HEAP_OCTETS + TLS_PASSING_OCTETS,
+        None => 0,
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::arrivals::{ARRIVALS, Arrivals, Arrived};
-use super::ceiling::memory_ceiling;
+use super::ceiling::{heap_ceiling, memory_ceiling};
 use super::control::Controls;
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
@@ -25,15 +25,16 @@ use super::listener::Listener;
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
 use super::reload;
+use super::tls::{Acceptor, Credentials};
 use super::transport::{Transport, write_once};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, ListenTls};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
 use crate::relay::client::{Client, Remote, counted_as};
 use crate::relay::health::{Figures, Share};
 use crate::relay::notes::Note;
 use crate::relay::{Relay, StartError};
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{self, EARLY_OCTETS, Role};
+use crate::smtp::server::{self, EARLY_OCTETS, Role, Tls};
 use crate::spool::RealDisk;
 use crate::sys::service::Supervisor;
 use crate::sys::{Clock, Now, Request, Signals};
@@ -86,6 +87,7 @@ pub struct EventLoop {
     /// Inbound slots that can work now, each at most once.
     ready: Vec<usize>,
     is_ready: Box<[bool]>,
+    acceptor: Acceptor,
     outbounds: Outbounds,
     mailboxes: Mailboxes,
     controls: Controls,
@@ -143,6 +145,7 @@ impl EventLoop {
         mut disk: RealDisk,
         signals: Signals,
         clock: Clock,
+        credentials: Credentials,
     ) -> Result<Self, StartError> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
@@ -162,6 +165,11 @@ impl EventLoop {
             doors.add(listener, purpose, poll.registry(), DOORS)?;
         }
         Ok(Self {
+            acceptor: Acceptor::new(
+                credentials.server,
+                usize::from(config.limits.sessions),
+                heap_ceiling(&config),
+            ),
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
             mailboxes: Mailboxes::start(wake())?,
             controls: Controls::new(CONTROL),
@@ -254,7 +262,10 @@ impl EventLoop {
             return info!("- asked to reload: there is no configuration file to read");
         };
         match reload::read(file, &self.config) {
-            Ok(config) => {
+            Ok((config, credentials)) => {
+                if let Some(server) = credentials.server {
+                    self.acceptor.renew(server);
+                }
                 info!("- {} read again", file.display());
                 self.supervisor.reloading();
                 self.next_config = Some(Arc::new(config));
@@ -342,7 +353,7 @@ impl EventLoop {
 
     /// Lets a client in, or turns it away.
     fn admit(&mut self, mut transport: Transport, remote: Remote, purpose: Purpose, now: Now) {
-        let Self { inbound, ready, is_ready, config, poll, controls, relay, .. } = self;
+        let Self { inbound, ready, is_ready, config, poll, controls, relay, acceptor, .. } = self;
         let (role, places) = match purpose {
             Purpose::Control => return controls.open(transport, poll.registry(), now),
             Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
@@ -361,13 +372,29 @@ impl EventLoop {
             error!("a new connection can't be watched: {e}");
             return;
         }
+        let tls = match purpose {
+            // Over a Unix socket nobody listens in.
+            Purpose::Smtp { listen, .. } if transport.is_tcp() => config.listen.get(listen).map(|l| l.tls),
+            Purpose::Smtp { .. } | Purpose::Submit | Purpose::Control => None,
+        };
+        let terms = client.terms(config, Tls::NotOffered);
+        if tls == Some(ListenTls::Implicit) {
+            let Some(pump) = acceptor.accept() else {
+                let reply = Reply::new(421, (7, 0), "TLS is not available now, try again later");
+                return turn_away(transport, remote, &reply);
+            };
+            transport.secure(pump);
+            inbound[slot] = Some(Inbound::open(transport, client, false, &terms, &[], now.mono_ms));
+            return wake(ready, is_ready, slot);
+        }
         debug!("- connect client={remote}");
         let mut room = [0; EARLY_OCTETS];
         let early = transport.peek(&mut room).map_or(&[][..], |octets| &room[..octets]);
         if server::is_early_talk(early) {
             relay.note(&client, Note::EarlyTalk);
         }
-        inbound[slot] = Some(Inbound::open(transport, client, &client.terms(config), early, now.mono_ms));
+        let offers_tls = tls == Some(ListenTls::StartTls) && acceptor.is_ready();
+        inbound[slot] = Some(Inbound::open(transport, client, offers_tls, &terms, early, now.mono_ms));
         wake(ready, is_ready, slot);
     }
 
@@ -382,8 +409,10 @@ impl EventLoop {
 
     fn run_slot(&mut self, slot: usize, now: Now) {
         let Some(inbound) = &mut self.inbound[slot] else { return };
-        let terms = inbound.client.terms(&self.config);
-        let with = &mut With { terms: &terms, scratch: &mut self.scratch, relay: &mut self.relay, now };
+        let terms = inbound.terms(&self.config);
+        let acceptor = &self.acceptor;
+        let with =
+            &mut With { terms: &terms, scratch: &mut self.scratch, relay: &mut self.relay, acceptor, now };
         match inbound.run(slot, with) {
             Turn::Wait => {}
             Turn::Again => wake(&mut self.ready, &mut self.is_ready, slot),
@@ -393,7 +422,7 @@ impl EventLoop {
 
     fn close(&mut self, slot: usize) {
         if let Some(mut inbound) = self.inbound[slot].take() {
-            debug!("- disconnect client={}", inbound.client.remote);
+            debug!("- disconnect client={} {}", inbound.client.remote, inbound.secrecy());
             // Closing takes it out of the poll all the same.
             let _ = self.poll.registry().deregister(inbound.transport());
             self.relay.note_end(&inbound.client, inbound.session());
@@ -406,7 +435,7 @@ impl EventLoop {
         while let Some((slot, verdict)) = self.relay.committed(now) {
             let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
             self.relay.log_verdict(&inbound.client, inbound.session(), &verdict, now);
-            let terms = inbound.client.terms(&self.config);
+            let terms = inbound.terms(&self.config);
             verdict.with_answer(|answer| inbound.answer(&terms, answer, self.relay.batches()));
             self.run_slot(slot, now);
         }
@@ -433,7 +462,10 @@ impl EventLoop {
             if inbound.deadline_ms(&self.timeouts).is_none_or(|deadline| deadline > now.mono_ms) {
                 continue;
             }
-            if inbound.is_closing() {
+            if inbound.is_handshaking() {
+                inbound.log_failure(&mut self.relay);
+            }
+            if inbound.is_closing() || inbound.is_handshaking() {
                 self.close(slot);
                 continue;
             }

@@ -7,14 +7,21 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use heapless::String;
+use log::{Level, debug, log, warn};
+
+use super::tls::{Acceptor, Failure, Loan};
 use super::transport::{Moved, Ready, Transport};
-use crate::config::Limits;
-use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS};
+use crate::config::{Config, Limits};
+use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS, TLS_HANDSHAKE_TIMEOUT_S};
 use crate::relay::Relay;
 use crate::relay::client::Client;
+use crate::relay::intake::text;
+use crate::relay::notes::Note;
+use crate::relay::quoted::Quoted;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::reply::Reply;
-use crate::smtp::server::{Answer, Next, Session, Terms, Waiting};
+use crate::smtp::server::{Answer, Next, Question, Session, Terms, Tls, Waiting};
 use crate::sys::Now;
 
 /// Steps a slot may take in one turn before the others have theirs.
@@ -59,6 +66,8 @@ pub struct With<'a> {
     pub scratch: &'a mut [u8],
     /// Who answers.
     pub relay: &'a mut Relay,
+    /// Who starts TLS.
+    pub acceptor: &'a Acceptor,
     /// The time of this turn.
     pub now: Now,
 }
@@ -78,6 +87,10 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Inbound {
     transport: Transport,
+    /// The listener has STARTTLS.
+    offers_tls: bool,
+    /// What TLS will run in, once 220 to STARTTLS is out.
+    promised: Option<Loan>,
     /// Who it is.
     pub client: Client,
     session: Session,
@@ -101,14 +114,26 @@ pub struct Inbound {
 const _: () = assert!(size_of::<Option<Inbound>>() <= 8 * 1024, "a plain slot is at most 8 KiB");
 
 impl Inbound {
-    /// A fresh connection, greeted; `early` is the beginning of what the client has said before.
-    pub fn open(transport: Transport, client: Client, terms: &Terms<'_>, early: &[u8], now_ms: u64) -> Self {
+    /// A fresh connection, greeted; one that begins with TLS is greeted after the handshake. `early` is the
+    /// beginning of what the client has said before.
+    pub fn open(
+        transport: Transport,
+        client: Client,
+        offers_tls: bool,
+        terms: &Terms<'_>,
+        early: &[u8],
+        now_ms: u64,
+    ) -> Self {
         let mut session = Session::new();
         let mut output = Buffer::new();
-        session.greet(terms, early, &mut output);
+        if !transport.is_handshaking() {
+            session.greet(terms, early, &mut output);
+        }
         let waiting = session.waiting();
         Self {
             transport,
+            offers_tls,
+            promised: None,
             client,
             session,
             input: Buffer::new(),
@@ -132,6 +157,24 @@ impl Inbound {
     /// The session, for what the log and the trace field need.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What holds for its session now.
+    pub fn terms<'a>(&self, config: &'a Config) -> Terms<'a> {
+        self.client.terms(config, self.tls())
+    }
+
+    fn tls(&self) -> Tls {
+        match self.offers_tls {
+            _ if self.session.is_secure() => Tls::Active,
+            true => Tls::Offered,
+            false => Tls::NotOffered,
+        }
+    }
+
+    /// True while the TLS handshake goes on.
+    pub fn is_handshaking(&self) -> bool {
+        self.transport.is_handshaking()
     }
 
     /// The client's address.
@@ -166,6 +209,9 @@ impl Inbound {
 
     /// One step of the session and what it needs; `None`: go on at once.
     fn step(&mut self, slot: usize, with: &mut With<'_>) -> Option<Turn> {
+        if self.transport.is_handshaking() {
+            return Some(self.shake_hands(with));
+        }
         let step = self.session.step(with.terms, self.input.filled(), with.scratch, &mut self.output);
         self.input.consume(step.consumed);
         if self.waiting == Waiting::Command && step.consumed > 0 {
@@ -182,7 +228,86 @@ impl Inbound {
                 }
                 None
             }
-            Next::Close => self.send().or(Some(Turn::Over)),
+            Next::StartTls => self.send().or_else(|| self.start_tls(with.now)),
+            Next::Close => self.send().or_else(|| {
+                self.transport.finish();
+                Some(Turn::Over)
+            }),
+        }
+    }
+
+    /// 220 is out: what comes now is TLS. What the client sent behind STARTTLS in the clear could be from
+    /// anybody on the line.
+    fn start_tls(&mut self, now: Now) -> Option<Turn> {
+        let pump = self.promised.take()?;
+        if !self.input.is_empty() {
+            let octets = self.input.filled().len();
+            warn!(
+                "- client={} sent {octets} octets behind STARTTLS in the clear: dropped",
+                self.client.remote
+            );
+        }
+        self.input.clear();
+        self.transport.secure(pump);
+        self.ready.refresh();
+        self.since_ms = now.mono_ms;
+        None
+    }
+
+    /// Goes on with the handshake.
+    fn shake_hands(&mut self, with: &mut With<'_>) -> Turn {
+        if self.is_closing() {
+            return Turn::Over;
+        }
+        let can_send = self.transport.owes() && self.ready.is_writable();
+        if !self.ready.is_readable() && !can_send {
+            return Turn::Wait;
+        }
+        match self.ready.shake_hands(&mut self.transport) {
+            Moved::Octets(_) => self.secured(with),
+            Moved::Nothing => Turn::Wait,
+            Moved::End | Moved::Broken => {
+                self.log_failure(with.relay);
+                Turn::Over
+            }
+        }
+    }
+
+    /// The handshake is done. The next turn has the terms of a session under TLS.
+    fn secured(&mut self, with: &With<'_>) -> Turn {
+        let begins = !self.session.is_securing();
+        self.session.secured();
+        if begins {
+            self.session.greet(with.terms, &[], &mut self.output);
+        }
+        self.since_ms = with.now.mono_ms;
+        debug!("- connect client={} {}", self.client.remote, self.secrecy());
+        Turn::Again
+    }
+
+    /// Writes down why there is no TLS; a peer that only looked whether the port is open is no news.
+    pub fn log_failure(&self, relay: &mut Relay) {
+        let Some(stream) = self.transport.tls() else { return };
+        let pump = stream.pump();
+        if pump.has_received() {
+            relay.note(&self.client, pump.failure().map_or(Note::TlsFailed, Failure::note));
+        }
+        let reason = match pump.failure() {
+            None if pump.has_received() => "the TLS handshake took too long",
+            None => "no TLS handshake came: the client may want STARTTLS, on another port",
+            Some(failure) => failure.text(),
+        };
+        let level = if pump.has_received() || pump.failure().is_none() { Level::Info } else { Level::Debug };
+        log!(level, "- rejected client={} reason={}", self.client.remote, Quoted::new(reason));
+    }
+
+    /// Version and cipher of TLS, for the log.
+    pub fn secrecy(&self) -> String<80> {
+        match self.transport.tls() {
+            Some(stream) => {
+                text(format_args!("tls={} cipher={}", stream.pump().version(), stream.pump().cipher()))
+            }
+            None => text("tls=none"),
         }
     }
 
@@ -191,6 +316,15 @@ impl Inbound {
             return Some(self.send_while_committing());
         }
         let question = self.session.question()?;
+        if matches!(question, Question::StartTls) {
+            self.promised = with.acceptor.accept();
+            if self.promised.is_none() {
+                let reply = Reply::new(454, (7, 0), "TLS is not available now, try again later");
+                with.relay.refused(&self.client, &self.session, &question, &reply);
+                self.session.answer(with.terms, Answer::Refused(reply), &mut self.output);
+                return None;
+            }
+        }
         match with.relay.answer(slot, &self.client, &self.session, &question, with.now) {
             Some(answer) => {
                 self.session.answer(with.terms, answer, &mut self.output);
@@ -232,7 +366,7 @@ impl Inbound {
 
     /// Sends all of the output, or tells why not: the peer is slow, or gone.
     fn send(&mut self) -> Option<Turn> {
-        while !self.output.is_empty() {
+        while !self.output.is_empty() || self.transport.owes() {
             if !self.ready.is_writable() {
                 return Some(Turn::Wait);
             }
@@ -281,6 +415,7 @@ impl Inbound {
     /// When the present wait ends the session; `None` while the wait is for us.
     pub fn deadline_ms(&self, timeouts: &Timeouts) -> Option<u64> {
         let wait_ms = match self.waiting {
+            _ if self.is_handshaking() => u64::from(TLS_HANDSHAKE_TIMEOUT_S) * 1000,
             Waiting::Command => timeouts.command_ms,
             Waiting::Content => timeouts.data_ms,
             Waiting::Closing => CLOSING_MS,

@@ -16,4 +16,5 @@ pub mod outbound;
 pub mod outbounds;
 pub mod proxy;
 pub mod reload;
+pub mod tls;
 pub mod transport;

@@ -6,15 +6,16 @@
 
 use std::path::Path;
 
-use log::warn;
+use log::{error, info, warn};
 
 use super::confine;
+use super::tls::{Credentials, Server};
 use crate::config::{self, Config};
 use crate::sys;
 
 /// Reads the file again. What can't change without a restart is taken from `old`, and told. `Err`:
 /// what is wrong with the file, a line a mistake.
-pub fn read(file: &Path, old: &Config) -> Result<Config, String> {
+pub fn read(file: &Path, old: &Config) -> Result<(Config, Credentials), String> {
     let folder = std::env::current_dir().map_err(|e| format!("the working directory: {e}"))?;
     let loaded =
         config::load(Some(file), &sys::host_name(), &folder).map_err(|refused| refused.to_string())?;
@@ -37,5 +38,24 @@ pub fn read(file: &Path, old: &Config) -> Result<Config, String> {
     new.limits.sessions = old.limits.sessions;
     new.limits.deliveries = old.limits.deliveries;
     confine::recheck(&new, file);
-    Ok(new)
+    let credentials = credentials(&new, old);
+    Ok((new, credentials))
+}
+
+/// Certificate and key are read again, whether or not their names have changed. A bad pair is logged,
+/// and the old one stays in use.
+fn credentials(new: &Config, old: &Config) -> Credentials {
+    let server = match Server::load(&new.tls) {
+        Ok(Some(_)) if old.tls.certificate_file.is_none() => {
+            warn!("- [tls] is new, which takes a restart: no TLS is offered until then");
+            None
+        }
+        Ok(server) => server.inspect(|_| info!("- certificate and key read again")),
+        Err(mistake) => {
+            error!("- {mistake}");
+            error!("- the old certificate and key stay in use");
+            None
+        }
+    };
+    Credentials { server }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::config::{self, Config};
 use crate::smtp::keyword::{Keyword, Keywords};
-use crate::smtp::server::{BareNewline, Role, Terms};
+use crate::smtp::server::{BareNewline, Role, Terms, Tls};
 
 /// A peer, by what is known without believing it anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +90,8 @@ impl Client {
         }
     }
 
-    /// What holds for its session.
-    pub fn terms<'a>(&self, config: &'a Config) -> Terms<'a> {
+    /// What holds for its session, as far as TLS is.
+    pub fn terms<'a>(&self, config: &'a Config, tls: Tls) -> Terms<'a> {
         Terms {
             hostname: &config.hostname,
             // What the spool can never hold is refused for good, not for now.
@@ -103,6 +103,7 @@ impl Client {
             tolerant: self.tolerant,
             bare_newline: self.bare_newline,
             hidden: self.hidden,
+            tls,
         }
     }
 }

@@ -56,11 +56,18 @@ impl Relay {
                 }
                 None
             }
+            // Asked only when there is room.
+            Question::StartTls => None,
         };
         let Some(reply) = refused else { return Some(Answer::Yes) };
-        self.counters.rejected += 1;
-        log_rejection(client, session, question, &reply);
+        self.refused(client, session, question, &reply);
         Some(Answer::Refused(reply))
+    }
+
+    /// Counts and logs that a session gets no for an answer.
+    pub fn refused(&mut self, client: &Client, session: &Session, question: &Question<'_>, reply: &Reply) {
+        self.counters.rejected += 1;
+        log_rejection(client, session, question, reply);
     }
 
     fn begin(

@@ -33,7 +33,8 @@ pub enum Command<'a> {
     Expn,
     Help,
     Quit,
-    StartTls,
+    /// Its argument, of which there should be none.
+    StartTls(&'a [u8]),
     Auth,
     /// What no mail client says: a web browser's request, or a header field where content is
     /// sent to someone who did not ask for it.
@@ -68,7 +69,7 @@ impl<'a> Command<'a> {
             () if is("EXPN") => Self::Expn,
             () if is("HELP") => Self::Help,
             () if is("QUIT") => Self::Quit,
-            () if is("STARTTLS") => Self::StartTls,
+            () if is("STARTTLS") => Self::StartTls(argument),
             () if is("AUTH") => Self::Auth,
             () if verb.contains(&b':') => Self::Foreign,
             () if ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "PRI"].into_iter().any(is) => {

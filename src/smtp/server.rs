@@ -12,6 +12,7 @@
 //!         Next::Input => read more,                      Next::Output => flush `out`,
 //!         Next::Content(n) => store scratch[..n],        Next::Close => flush `out`, then close,
 //!         Next::Ask => do what session.question() says; then session.answer(..),
+//!         Next::StartTls => flush `out`, drop the input, shake hands; then session.secured(),
 //!     }
 //! }
 //! ```
@@ -35,7 +36,7 @@ use crate::limits::OUTPUT_OCTETS;
 pub use feed::BAD_CONTENT;
 pub use state::{Cause, Hello, Transaction};
 use state::{Say, State};
-pub use terms::{BareNewline, Role, Terms};
+pub use terms::{BareNewline, Role, Terms, Tls};
 
 /// Octets of scratch that [`Session::step`] needs at least.
 pub const CONTENT_ROOM: usize = 16;
@@ -78,6 +79,10 @@ pub enum Next {
     /// This many content octets in the scratch buffer to be stored; [`Session::fail_content`] if
     /// they cannot be.
     Content(usize),
+    /// `out` to be flushed, then TLS. What is left of the input came in the clear behind STARTTLS
+    /// and must not be used: whoever sits between could have put it there. [`Session::secured`] goes on
+    /// when the handshake is done.
+    StartTls,
     /// `out` to be flushed and the connection closed. An open transaction is void.
     Close,
 }
@@ -96,6 +101,8 @@ pub enum Question<'a> {
     Commit(&'a Transaction),
     /// The transaction is void: forget it. `Yes`.
     Reset(&'a Transaction),
+    /// Can TLS start? `Yes` or `Refused`.
+    StartTls,
 }
 
 /// The answer to a question.
@@ -132,6 +139,7 @@ pub struct Session {
     /// What the first command line ended with: it decides for the whole session.
     first_end: Option<End>,
     errors: u16,
+    is_secure: bool,
 }
 
 const _: () = assert!(size_of::<Session>() <= 1536, "a plain slot is at most 8 KiB with its buffers");
@@ -145,7 +153,14 @@ impl Default for Session {
 impl Session {
     /// A session before its greeting.
     pub const fn new() -> Self {
-        Self { state: State::Ready, hello: None, lines: Reader::Start, first_end: None, errors: 0 }
+        Self {
+            state: State::Ready,
+            hello: None,
+            lines: Reader::Start,
+            first_end: None,
+            errors: 0,
+            is_secure: false,
+        }
     }
 
     /// Says 220, into an empty buffer; `early` is the beginning of what the client has said before it
@@ -184,7 +199,9 @@ impl Session {
                 | State::AskRecipient(..)
                 | State::AskContent(..)
                 | State::AskCommit(..)
-                | State::AskReset(..) => Some(Next::Ask),
+                | State::AskReset(..)
+                | State::AskStartTls => Some(Next::Ask),
+                State::Securing => Some(Next::StartTls),
                 State::Ready
                 | State::Refused
                 | State::Failed(..)
@@ -209,6 +226,7 @@ impl Session {
             State::AskContent(transaction, _) => Some(Question::Content(transaction)),
             State::AskCommit(transaction) => Some(Question::Commit(transaction)),
             State::AskReset(transaction, _) => Some(Question::Reset(transaction)),
+            State::AskStartTls => Some(Question::StartTls),
             _ => None,
         }
     }
@@ -251,17 +269,38 @@ impl Session {
     /// What the session waits for.
     pub fn waiting(&self) -> Waiting {
         match self.state {
-            State::Ready | State::Refused | State::Failed(..) | State::Envelope(..) | State::Chunks(..) => {
-                Waiting::Command
-            }
+            State::Ready
+            | State::Refused
+            | State::Failed(..)
+            | State::Envelope(..)
+            | State::Chunks(..)
+            | State::Securing => Waiting::Command,
             State::Content(..) | State::Spoiled(..) | State::Chunk(..) | State::Skip(..) => Waiting::Content,
             State::AskBegin(..)
             | State::AskRecipient(..)
             | State::AskContent(..)
             | State::AskCommit(..)
-            | State::AskReset(..) => Waiting::Answer,
+            | State::AskReset(..)
+            | State::AskStartTls => Waiting::Answer,
             State::Closing(_) => Waiting::Closing,
         }
+    }
+
+    /// TLS is active: after [`Next::StartTls`], or before anything was said where it comes first. What
+    /// the client said until now is forgotten (RFC 3207 4.2), but for its errors, which count on.
+    pub fn secured(&mut self) {
+        assert!(matches!(self.state, State::Securing | State::Ready), "no handshake within a transaction");
+        *self = Self { errors: self.errors, is_secure: true, ..Self::new() };
+    }
+
+    /// True if 220 was said to STARTTLS and [`Session::secured`] is still to come.
+    pub fn is_securing(&self) -> bool {
+        matches!(self.state, State::Securing)
+    }
+
+    /// True if what is said goes through TLS.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// The client's last HELO or EHLO.
@@ -274,13 +313,18 @@ impl Session {
         self.state.transaction()
     }
 
-    /// The protocol's name for `Received:` and the log (RFC 3848, RFC 6531 4.3). TLS and AUTH add
-    /// their letters when they come.
+    /// The protocol's name for `Received:` and the log (RFC 3848, RFC 6531 4.3). AUTH adds its
+    /// letter when it comes.
     pub fn protocol(&self) -> &'static str {
-        match (&self.hello, self.transaction()) {
-            (_, Some(transaction)) if transaction.mail.smtputf8 => "UTF8SMTP",
-            (Some(Hello { extended: true, .. }), _) => "ESMTP",
-            _ => "SMTP",
+        let smtputf8 = self.transaction().is_some_and(|transaction| transaction.mail.smtputf8);
+        let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
+        match (smtputf8, extended, self.is_secure) {
+            (true, _, false) => "UTF8SMTP",
+            (true, _, true) => "UTF8SMTPS",
+            (false, true, false) => "ESMTP",
+            (false, true, true) => "ESMTPS",
+            // There is no name for TLS without EHLO.
+            (false, false, _) => "SMTP",
         }
     }
 

@@ -5,7 +5,7 @@
 )]
 
 use super::state::{After, Cause, Hello, Piece, Say, State, Transaction, Turn, Way, reply, too_large};
-use super::{Role, Terms};
+use super::{Role, Terms, Tls};
 use crate::limits::DOMAIN_OCTETS;
 use crate::smtp::command::{self, Command, Mail, Recipient};
 use crate::smtp::keyword::Keyword;
@@ -49,17 +49,22 @@ impl State {
             (state, C::Data(argument)) => state.data(argument, terms),
             (state, C::Bdat(argument)) => state.bdat(argument, terms, hello),
 
+            (state, C::StartTls(_)) if terms.tls == Tls::Active => {
+                reply(state, 503, (5, 1), "TLS is active already")
+            }
+            (state, C::StartTls(_)) if !terms.offers_tls() => reply(state, 502, (5, 1), "not offered here"),
+            (state, C::StartTls(b"")) => state.reset(After::StartTls),
+            (state, C::StartTls(_)) => reply(state, 501, (5, 4), "STARTTLS takes no argument"),
+
             (state, C::Vrfy(b"")) => reply(state, 501, (5, 4), "syntax: VRFY address"),
             (state, C::Vrfy(_)) => reply(state, 252, (0, 0), "not verified here; send a message to find out"),
             (state, C::Help) if !terms.hidden.contains(Keyword::Help) => reply(
                 state,
                 214,
                 (0, 0),
-                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
+                "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
             ),
-            (state, C::Expn | C::StartTls | C::Auth | C::Help) => {
-                reply(state, 502, (5, 1), "not offered here")
-            }
+            (state, C::Expn | C::Auth | C::Help) => reply(state, 502, (5, 1), "not offered here"),
             (state, C::Unknown) => reply(state, 500, (5, 2), "command not recognized"),
             (state, C::BareLf) => {
                 reply(state, 500, (5, 2), "a command line must end in CRLF, not in LF alone")

@@ -95,6 +95,8 @@ pub(super) enum After {
     Refused(Reply),
     /// This reply, to this chunk and to those behind it.
     Failed(Reply),
+    /// The question whether TLS can start.
+    StartTls,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,9 @@ pub(super) enum State {
     AskContent(Transaction, Way),
     AskCommit(Transaction),
     AskReset(Transaction, After),
+    AskStartTls,
+    /// 220 was said: the handshake comes, and what the client said before is forgotten after it.
+    Securing,
     /// Nothing is read any more.
     Closing(Cause),
 }
@@ -161,6 +166,8 @@ impl State {
             Self::AskContent(..) => "AskContent",
             Self::AskCommit(..) => "AskCommit",
             Self::AskReset(..) => "AskReset",
+            Self::AskStartTls => "AskStartTls",
+            Self::Securing => "Securing",
             Self::Closing(..) => "Closing",
         }
     }
@@ -182,6 +189,8 @@ impl State {
             | Self::Failed(_)
             | Self::Skip(None, ..)
             | Self::AskBegin(_)
+            | Self::AskStartTls
+            | Self::Securing
             | Self::Closing(_) => None,
         }
     }
@@ -221,6 +230,8 @@ impl State {
             (Self::AskCommit(_), Answer::Refused(refusal)) => (Self::Ready, Say::Reply(refusal)),
 
             (Self::AskReset(_, after), Answer::Yes) => after.turn(),
+            (Self::AskStartTls, Answer::Yes) => reply(Self::Securing, 220, (0, 0), "ready to start TLS"),
+            (Self::AskStartTls, Answer::Refused(refusal)) => (Self::Ready, Say::Reply(refusal)),
             (state @ Self::Closing(_), _) => (state, Say::Nothing),
             (state, answer) => panic!("{answer:?} answers nothing in {}", state.name()),
         }
@@ -232,7 +243,7 @@ impl After {
     pub(super) fn reply(&self) -> Option<&Reply> {
         match self {
             Self::Reply(reply) | Self::Refused(reply) | Self::Failed(reply) => Some(reply),
-            Self::Hello(_) => None,
+            Self::Hello(_) | Self::StartTls => None,
         }
     }
 
@@ -242,6 +253,7 @@ impl After {
             Self::Hello(hello) => (State::Ready, Say::Hello(hello)),
             Self::Refused(reply) => (State::Refused, Say::Reply(reply)),
             Self::Failed(reply) => (State::Failed(reply.clone()), Say::Reply(reply)),
+            Self::StartTls => (State::AskStartTls, Say::Nothing),
         }
     }
 }

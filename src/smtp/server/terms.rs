@@ -31,7 +31,20 @@ pub struct Terms<'a> {
     pub bare_newline: BareNewline,
     /// EHLO keywords not shown, and so not taken.
     pub hidden: Keywords,
-    // TLS (offered, in use) and AUTH (mechanisms offered, user) get their fields here.
+    /// TLS of the connection.
+    pub tls: Tls,
+    // AUTH (mechanisms offered, user) gets its fields here.
+}
+
+/// TLS of a connection, as the session sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// In the clear, and no STARTTLS.
+    NotOffered,
+    /// In the clear; STARTTLS may be said (RFC 3207).
+    Offered,
+    /// What is said goes through TLS.
+    Active,
 }
 
 /// What a listener is for.
@@ -72,9 +85,15 @@ impl<'a> Terms<'a> {
         RECIPIENTS.min(usize::from(self.recipients))
     }
 
+    /// True if STARTTLS may be said.
+    pub(super) fn offers_tls(&self) -> bool {
+        self.offered().contains(Keyword::StartTls)
+    }
+
     fn offered(&self) -> Keywords {
-        let later = Keywords::NONE.with(Keyword::StartTls).with(Keyword::Auth);
-        Keywords::ALL.minus(self.hidden).minus(later)
+        let absent = Keywords::NONE.with(Keyword::Auth);
+        let absent = if self.tls == Tls::Offered { absent } else { absent.with(Keyword::StartTls) };
+        Keywords::ALL.minus(self.hidden).minus(absent)
     }
 
     /// The answer to HELO, or to EHLO if `extended`; false if there is no room.

@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::{Answer, BareNewline, Cause, Next, Question, Role, Session, Terms, Waiting};
+use super::{Answer, BareNewline, Cause, Next, Question, Role, Session, Terms, Tls, Waiting};
 use crate::limits::OUTPUT_OCTETS;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::keyword::{Keyword, Keywords};
@@ -23,6 +23,7 @@ const STRANGER: Terms<'static> = Terms {
     tolerant: false,
     bare_newline: BareNewline::Normalize,
     hidden: Keywords::NONE,
+    tls: Tls::NotOffered,
 };
 
 /// A session with a store and a policy that say yes to everything, and note what they were asked.
@@ -75,6 +76,10 @@ impl<'a> Peer<'a> {
                 Next::Output => self.flush(),
                 Next::Ask => self.decide(),
                 Next::Content(n) => self.pending.extend(&scratch[..n]),
+                Next::StartTls => {
+                    self.session.secured();
+                    self.terms.tls = Tls::Active;
+                }
                 Next::Close => {
                     self.closed = true;
                     break;
@@ -103,11 +108,12 @@ impl<'a> Peer<'a> {
             Question::Content(_) => ("Content", Answer::Yes),
             Question::Commit(_) => ("Commit", Answer::Committed("ID")),
             Question::Reset(_) => ("Reset", Answer::Yes),
+            Question::StartTls => ("StartTls", Answer::Yes),
         };
         match question {
             Question::Begin(_) | Question::Reset(_) => self.pending.clear(),
             Question::Commit(_) => self.stored.append(&mut self.pending),
-            Question::Recipient(..) | Question::Content(_) => {}
+            Question::Recipient(..) | Question::Content(_) | Question::StartTls => {}
         }
         self.asked.push(name);
         let answer = (self.refuse)(&question).map_or(yes, Answer::Refused);
@@ -201,6 +207,26 @@ fn cell(row: usize, column: usize) -> String {
         words.push(format!("→ {after}"));
     }
     words.join(" ")
+}
+
+#[test]
+fn tls_forgets_what_was_said_before() {
+    let mut peer = Peer::new(Terms { tls: Tls::Offered, errors: 3, ..STRANGER });
+    peer.feed(b"XYZZY\r\n").feed(EHLO.as_bytes()).feed(MAIL.as_bytes()).forget();
+    peer.feed(b"STARTTLS\r\n");
+    assert_eq!(
+        (peer.codes().as_slice(), peer.asked.as_slice()),
+        (&["220 2.0.0".to_string()][..], &["Reset", "StartTls"][..])
+    );
+    assert!(peer.session.hello().is_none() && peer.session.transaction().is_none());
+    assert!(peer.session.is_secure() && peer.session.protocol() == "SMTP");
+    peer.forget().feed(MAIL.as_bytes()).feed(EHLO.as_bytes());
+    assert_eq!(peer.codes(), ["503 5.5.1", "250"]);
+    assert!(!peer.said().contains("STARTTLS"), "it is in use");
+    peer.feed(MAIL.as_bytes());
+    assert_eq!(peer.session.protocol(), "ESMTPS");
+    peer.forget().feed(b"STARTTLS\r\n");
+    assert_eq!(peer.codes(), ["503 5.5.1", "421 4.7.0"], "errors from before count on");
 }
 
 #[test]
