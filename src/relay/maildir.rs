@@ -45,8 +45,8 @@ pub struct Draft {
     name: FileName,
     file: File,
     octets: u64,
-    /// The mailbox itself is new: its folders have to reach the disk too.
-    made: bool,
+    /// How many folders, from the mailbox upwards, hold one that was made with it, and have to be synced.
+    made: usize,
     /// A CR whose LF has not come yet.
     held_cr: bool,
 }
@@ -68,7 +68,7 @@ impl Draft {
     /// missing.
     pub fn create(folder: &str, name: &FileName, rights: Rights, make: bool) -> io::Result<Self> {
         let folder = String::try_from(folder).map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
-        let made = make && make_mailbox(&folder, rights)?;
+        let made = if make { make_mailbox(&folder, rights)? } else { 0 };
         let path = file_path(&folder, "tmp", name)?;
         let mode = rights.mode & 0o666;
         let open = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path.as_str());
@@ -163,7 +163,7 @@ pub fn finish(drafts: &[Draft], mut outcome: impl FnMut(usize, io::Result<()>)) 
     while linked != 0 {
         let first = &drafts[linked.trailing_zeros() as usize];
         let together = |at: &usize| linked & (1 << at) != 0 && drafts[*at].folder == first.folder;
-        let made = (0..drafts.len()).filter(together).any(|at| drafts[at].made);
+        let made = (0..drafts.len()).filter(together).map(|at| drafts[at].made).max().unwrap_or(0);
         let synced = sync_folders(first, made);
         let mut rest = linked;
         for at in (0..drafts.len()).filter(together) {
@@ -174,45 +174,46 @@ pub fn finish(drafts: &[Draft], mut outcome: impl FnMut(usize, io::Result<()>)) 
     }
 }
 
-fn sync_folders(draft: &Draft, made: bool) -> io::Result<()> {
+/// Syncs `new`, and as many folders from the mailbox upwards as hold one that was made. Those above may
+/// be out of the sandbox.
+fn sync_folders(draft: &Draft, made: usize) -> io::Result<()> {
     File::open(sub_folder(&draft.folder, "new")?.as_str())?.sync_all()?;
-    if made {
-        let mailbox = Path::new(draft.folder.as_str());
-        for folder in mailbox.ancestors().take(3).filter(|f| !f.as_os_str().is_empty()) {
-            File::open(folder)?.sync_all()?;
-        }
+    let mailbox = Path::new(draft.folder.as_str());
+    for folder in mailbox.ancestors().take(made).filter(|f| !f.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
     }
     Ok(())
 }
 
-/// Makes a mailbox where there is none; true if anything was made.
-fn make_mailbox(folder: &str, rights: Rights) -> io::Result<bool> {
+/// Makes a mailbox where there is none: how many folders, from the mailbox upwards, hold one that was made.
+fn make_mailbox(folder: &str, rights: Rights) -> io::Result<usize> {
     // Looked at for every message, so without a path on the heap.
     if FOLDERS.iter().all(|sub| sub_folder(folder, sub).is_ok_and(|path| Path::new(path.as_str()).is_dir())) {
-        return Ok(false);
+        return Ok(0);
     }
-    make_folder(Path::new(folder), rights)?;
+    let above = make_folder(Path::new(folder), rights)?;
     for sub in FOLDERS {
         make_folder(Path::new(sub_folder(folder, sub)?.as_str()), rights)?;
     }
-    Ok(true)
+    Ok(above + 1)
 }
 
 /// Makes a folder and those above it, where they are missing: whoever may open a mailbox has to get
-/// to it.
-fn make_folder(folder: &Path, rights: Rights) -> io::Result<()> {
-    if let Some(above) = folder.parent().filter(|above| !above.exists()) {
-        make_folder(above, rights)?;
-    }
+/// to it. How many were made.
+fn make_folder(folder: &Path, rights: Rights) -> io::Result<usize> {
+    let above = match folder.parent().filter(|above| !above.exists()) {
+        Some(above) => make_folder(above, rights)?,
+        None => 0,
+    };
     match DirBuilder::new().mode(rights.mode).create(folder) {
         Ok(()) => {
             if rights.group.is_some() {
                 chown(folder, None, rights.group)?;
             }
             // The umask must not take what the configuration gives.
-            fs::set_permissions(folder, Permissions::from_mode(rights.mode))
+            fs::set_permissions(folder, Permissions::from_mode(rights.mode)).map(|()| above + 1)
         }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(above),
         Err(e) => Err(e),
     }
 }
