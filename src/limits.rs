@@ -27,6 +27,23 @@ pub const ENVID_OCTETS: usize = 100;
 pub const ORCPT_OCTETS: usize = 500;
 /// Octets of a user name that authenticated.
 pub const USER_OCTETS: usize = 64;
+/// Octets of a password: of our users, and of ours at a next hop.
+pub const PASSWORD_OCTETS: usize = 256;
+/// Octets of one message of a client in AUTH, base64 undone. RFC 4954 4 lets a line have 12288; names and
+/// passwords as long as ours can be need a part of a command line.
+pub const SASL_OCTETS: usize = 512;
+/// Octets of a client's nonce in SCRAM-SHA-256 (RFC 5802 5.1).
+pub const NONCE_OCTETS: usize = 128;
+/// Octets of a salt in SCRAM-SHA-256.
+pub const SALT_OCTETS: usize = 64;
+/// Rounds of PBKDF2, from and to: RFC 7677 4 asks for 4096; at most a few seconds of a small processor.
+pub const ITERATIONS: (u32, u32) = (4096, 1_000_000);
+/// Octets of a challenge of a next hop in AUTH, base64 undone: what a reply line can hold.
+pub const CHALLENGE_OCTETS: usize = 384;
+/// Octets of an access token for a next hop.
+pub const TOKEN_OCTETS: usize = 2560;
+/// Octets of a response to a next hop in AUTH, before base64: a name, a token, and what stands around them.
+pub const RESPONSE_OCTETS: usize = 2944;
 /// Recipients of one transaction, the most that `limits.recipients` can be set to. Every one
 /// takes two bits of the status entry (RFC 5321 4.5.3.1.8 asks for at least 100).
 pub const RECIPIENTS: usize = 256;
@@ -135,6 +152,8 @@ pub const MAILBOX_PATH_OCTETS: usize = 512;
 /// Listening sockets that can be configured.
 pub const LISTENERS: usize = 16;
 
+/// Octets of a users file.
+pub const USERS_FILE_OCTETS: u64 = 64 * 1024;
 /// Octets of a configuration file.
 pub const CONFIG_OCTETS: u64 = 1024 * 1024;
 /// Octets a message may have, the most that `limits.message_size` can be set to.
@@ -158,6 +177,11 @@ pub const RETRY_WAITS: usize = 16;
 
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(REPLY_LINE_OCTETS <= REPLY_INPUT_OCTETS, "a reply line is read whole");
+const _: () = assert!(2 * USER_OCTETS + 2 + PASSWORD_OCTETS <= SASL_OCTETS);
+const _: () = assert!(SASL_OCTETS.div_ceil(3) * 4 + 64 <= COMMAND_LINE_OCTETS);
+const _: () = assert!(CHALLENGE_OCTETS / 3 * 4 <= REPLY_LINE_OCTETS);
+const _: () = assert!(PASSWORD_OCTETS + TOKEN_OCTETS + 64 <= RESPONSE_OCTETS);
+const _: () = assert!(RESPONSE_OCTETS.div_ceil(3) * 4 + 32 <= DELIVERY_OUTPUT_OCTETS);
 const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
 const _: () = assert!(
     TLS_INPUT_OCTETS + TLS_OUTPUT_OCTETS + TLS_SERVER_HEAP_OCTETS <= 32 * 1024,

@@ -9,6 +9,7 @@ pub mod line;
 pub mod offered;
 pub mod reply;
 pub mod reply_reader;
+pub mod sasl;
 pub mod server;
 pub mod stuffing;
 pub mod xtext;

@@ -3,6 +3,7 @@
 use core::str;
 
 use super::keyword::{Keyword, Keywords};
+use super::sasl::{Mechanism, Mechanisms};
 
 /// The extensions of a server; nothing after HELO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,56 +14,10 @@ pub struct Offered {
     mechanisms: Mechanisms,
 }
 
-/// SASL mechanisms (RFC 4954) that this client knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// RFC 4616.
-    Plain,
-    /// Older than its rules, and the one that old servers know.
-    Login,
-    /// RFC 2195.
-    CramMd5,
-    /// RFC 7677.
-    ScramSha256,
-    /// Google's and Microsoft's forerunner of OAUTHBEARER.
-    XOauth2,
-    /// RFC 7628.
-    OauthBearer,
-}
-
-impl Mechanism {
-    /// Every mechanism.
-    pub const ALL: [Self; 6] =
-        [Self::Plain, Self::Login, Self::CramMd5, Self::ScramSha256, Self::XOauth2, Self::OauthBearer];
-
-    /// The name in the EHLO reply.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-            Self::CramMd5 => "CRAM-MD5",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::XOauth2 => "XOAUTH2",
-            Self::OauthBearer => "OAUTHBEARER",
-        }
-    }
-}
-
-/// A set of mechanisms.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mechanisms(u8);
-
-impl Mechanisms {
-    /// True if `mechanism` is in the set.
-    pub const fn contains(self, mechanism: Mechanism) -> bool {
-        self.0 & 1 << mechanism as u8 != 0
-    }
-}
-
 impl Offered {
     /// Nothing.
     pub const NOTHING: Self =
-        Self { keywords: Keywords::NONE, size: None, recipients: None, mechanisms: Mechanisms(0) };
+        Self { keywords: Keywords::NONE, size: None, recipients: None, mechanisms: Mechanisms::NONE };
 
     /// True if the server knows `keyword`.
     pub fn has(&self, keyword: Keyword) -> bool {
@@ -114,9 +69,8 @@ impl Offered {
     }
 
     fn learn_mechanism(&mut self, name: &str) {
-        let known = Mechanism::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name));
-        if let Some(mechanism) = known {
-            self.mechanisms.0 |= 1 << mechanism as u8;
+        if let Some(mechanism) = Mechanism::parse(name.as_bytes()) {
+            self.mechanisms = self.mechanisms.with(mechanism);
         }
     }
 }
