@@ -16,8 +16,8 @@ pub const DEPTH: usize = DELIVERIES + 1;
 /// A helper's stack: a list of mail exchangers is looked through on it.
 const STACK_OCTETS: usize = 256 * 1024;
 
-/// The loop's end of a helper.
-pub struct Helper<Q: 'static, A: 'static> {
+/// The loop's end of a helper with room for `N - 1` questions.
+pub struct Helper<Q: 'static, A: 'static, const N: usize = DEPTH> {
     questions: Producer<'static, Q>,
     answers: Consumer<'static, A>,
     thread: Thread,
@@ -30,9 +30,9 @@ pub struct Desk<Q: 'static, A: 'static> {
     wake: Box<dyn Fn() + Send>,
 }
 
-impl<Q: Send, A: Send> Helper<Q, A> {
+impl<Q: Send, A: Send, const N: usize> Helper<Q, A, N> {
     /// Octets of heap and stack that a helper takes.
-    pub const OCTETS: usize = size_of::<Queue<Q, DEPTH>>() + size_of::<Queue<A, DEPTH>>() + STACK_OCTETS;
+    pub const OCTETS: usize = size_of::<Queue<Q, N>>() + size_of::<Queue<A, N>>() + STACK_OCTETS;
 
     /// Starts a helper. `wake` is called after each answer. `work` is called whenever questions wait
     /// and takes as many as it likes; what it leaves is offered again.
@@ -43,8 +43,8 @@ impl<Q: Send, A: Send> Helper<Q, A> {
         wake: impl Fn() + Send + 'static,
         mut work: impl FnMut(&mut Desk<Q, A>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (questions, asked) = Box::leak(Box::new(Queue::<Q, DEPTH>::new())).split();
-        let (given, answers) = Box::leak(Box::new(Queue::<A, DEPTH>::new())).split();
+        let (questions, asked) = Box::leak(Box::new(Queue::<Q, N>::new())).split();
+        let (given, answers) = Box::leak(Box::new(Queue::<A, N>::new())).split();
         let mut desk = Desk { questions: asked, answers: given, wake: Box::new(wake) };
         let handle = Builder::new().name(name.to_owned()).stack_size(STACK_OCTETS).spawn(move || {
             loop {
@@ -68,7 +68,7 @@ impl<Q: Send, A: Send> Helper<Q, A> {
     }
 }
 
-impl<Q, A> std::fmt::Debug for Helper<Q, A> {
+impl<Q, A, const N: usize> std::fmt::Debug for Helper<Q, A, N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Helper").field("thread", &self.thread).finish_non_exhaustive()
     }

@@ -153,7 +153,7 @@ pub const MAILBOX_PATH_OCTETS: usize = 512;
 pub const LISTENERS: usize = 16;
 
 /// Octets of a users file.
-pub const USERS_FILE_OCTETS: u64 = 64 * 1024;
+pub const USERS_FILE_OCTETS: u64 = 32 * 1024;
 /// Octets of a configuration file.
 pub const CONFIG_OCTETS: u64 = 1024 * 1024;
 /// Octets a message may have, the most that `limits.message_size` can be set to.
@@ -182,7 +182,7 @@ const _: () = assert!(SASL_OCTETS.div_ceil(3) * 4 + 64 <= COMMAND_LINE_OCTETS);
 const _: () = assert!(CHALLENGE_OCTETS / 3 * 4 <= REPLY_LINE_OCTETS);
 const _: () = assert!(PASSWORD_OCTETS + TOKEN_OCTETS + 64 <= RESPONSE_OCTETS);
 const _: () = assert!(RESPONSE_OCTETS.div_ceil(3) * 4 + 32 <= DELIVERY_OUTPUT_OCTETS);
-const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1536 <= 8 * 1024, "a plain slot is at most 8 KiB");
+const _: () = assert!(INPUT_OCTETS + OUTPUT_OCTETS + 1664 <= 8 * 1024, "a plain slot is at most 8 KiB");
 const _: () = assert!(
     TLS_INPUT_OCTETS + TLS_OUTPUT_OCTETS + TLS_SERVER_HEAP_OCTETS <= 32 * 1024,
     "a TLS slot is at most 32 KiB more"

@@ -5,8 +5,8 @@
 //!
 //! | line | means |
 //! |---|---|
-//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD submission reject tls early` | first lines: the terms, of a stranger unless said; `early`, alone: the first octets came before the greeting |
-//! | `refuse: begin\|recipient\|content\|commit\|store\|tls [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
+//! | `terms: trusted appliance size=N recipients=N errors=N hide=KEYWORD auth=MECHANISM submission reject tls early` | first lines: the terms, of a stranger unless said; `early`, alone: the first octets came before the greeting |
+//! | `refuse: begin\|recipient\|content\|commit\|store\|tls\|login [PATH] CODE x.y.z text` | first lines: what the policy refuses (of this path only); `store` fails content that comes |
 //! | `C: text` | the client sends `text` and CRLF |
 //! | `c: text` | the client sends `text` alone |
 //! | `C*N: text` | the same N times; `#` in it is the count, from 1 |
@@ -26,6 +26,8 @@ use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::command::{Body, Mail, Notify, Recipient, Ret};
 use pillarbox::smtp::keyword::{Keyword, Keywords};
 use pillarbox::smtp::reply::Reply;
+use pillarbox::smtp::sasl::exchange::Request;
+use pillarbox::smtp::sasl::{Mechanism, Mechanisms};
 use pillarbox::smtp::server::{Answer, BareNewline, EARLY_OCTETS, Next, Question, Role, Session, Terms, Tls};
 
 /// What a dialogue file says.
@@ -64,6 +66,8 @@ impl Dialogue {
                 bare_newline: BareNewline::Normalize,
                 hidden: Keywords::NONE,
                 tls: Tls::NotOffered,
+                mechanisms: Mechanisms::NONE,
+                plaintext_auth: true,
             },
             refusals: Vec::new(),
             turns: Vec::new(),
@@ -123,10 +127,14 @@ fn terms(mut terms: Terms<'static>, text: &str) -> Option<Terms<'static>> {
             None if word == "appliance" => terms.tolerant = true,
             None if word == "submission" => terms.role = Role::Submission,
             None if word == "reject" => terms.bare_newline = BareNewline::Reject,
-            None if word == "tls" => terms.tls = Tls::Offered,
+            // Where there is TLS, nobody logs in without.
+            None if word == "tls" => (terms.tls, terms.plaintext_auth) = (Tls::Offered, false),
             Some(("size", n)) => terms.message_size = n.parse().ok()?,
             Some(("recipients", n)) => terms.recipients = n.parse().ok()?,
             Some(("errors", n)) => terms.errors = n.parse().ok()?,
+            Some(("auth", name)) => {
+                terms.mechanisms = terms.mechanisms.with(Mechanism::parse(name.as_bytes())?);
+            }
             Some(("hide", keyword)) => terms.hidden = terms.hidden.with(Keyword::parse(keyword)?),
             _ => return None,
         }
@@ -267,6 +275,15 @@ impl<'d> Replay<'d> {
         self.dialogue.refusals.iter().find(fits).map(|refusal| refusal.reply.clone())
     }
 
+    /// What `refuse: login` says of a request; a password other than `secret` is wrong.
+    fn refused_login(&self, request: &Request) -> Option<Reply> {
+        let wrong = || Reply::new(535, (7, 8), "wrong user name or password");
+        match request {
+            Request::Password { password, .. } if password.octets() != b"secret" => Some(wrong()),
+            _ => self.refused("login", request.name().map(|name| name.as_str())),
+        }
+    }
+
     fn decide(&mut self) {
         let (refusal, yes) = match self.session.question().expect("Ask comes with a question") {
             Question::Begin(mail) => {
@@ -296,6 +313,7 @@ impl<'d> Replay<'d> {
                 (None, Answer::Yes)
             }
             Question::StartTls => (self.refused("tls", None), Answer::Yes),
+            Question::Auth(request) => (self.refused_login(request), login(request)),
         };
         self.session.answer(&self.terms(), refusal.map_or(yes, Answer::Refused), &mut self.out);
     }
@@ -319,6 +337,16 @@ impl<'d> Replay<'d> {
         let shown = |octets: &[u8]| octets.escape_ascii().to_string();
         assert_eq!(shown(&self.committed.1), shown(&self.dialogue.content), "{name}, {how}: content");
         assert_eq!(self.closed, self.dialogue.closed, "{name}, {how}: closed");
+    }
+}
+
+/// What a users file would say, if it knew everyone.
+fn login(request: &Request) -> Answer<'static> {
+    match request {
+        Request::CramChallenge => Answer::Challenge(b"<1896.697170952@mx.example>"),
+        Request::ScramFirst(_) => Answer::Challenge(b"r=abcdef,s=QQ==,i=4096"),
+        Request::ScramFinal(_) => Answer::Challenge(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="),
+        Request::Password { .. } | Request::CramMd5 { .. } => Answer::Yes,
     }
 }
 

@@ -17,6 +17,7 @@ use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::client;
 use pillarbox::smtp::command::{Body, Notify};
 use pillarbox::smtp::keyword::Keywords;
+use pillarbox::smtp::sasl::Mechanisms;
 use pillarbox::smtp::server::{Answer, BareNewline, Next, Question, Role, Session, Terms, Tls};
 
 use support::client::Client;
@@ -80,6 +81,8 @@ impl Sender {
             bare_newline,
             hidden: Keywords::NONE,
             tls: Tls::NotOffered,
+            mechanisms: Mechanisms::NONE,
+            plaintext_auth: false,
         }
     }
 

@@ -11,9 +11,11 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
 use super::{complain, fail, load, print};
-use crate::config::{Config, Loaded, Via};
+use crate::config::{Config, Loaded, Smarthost, Via};
+use crate::limits::PASSWORD_OCTETS;
 use crate::net::ceiling::memory_ceiling;
 use crate::net::tls::Credentials;
+use crate::relay::users::{self, Users};
 use crate::relay::{group, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
@@ -73,8 +75,27 @@ pub fn mistakes(config: &Config) -> Vec<String> {
             Ok(_) => {}
         }
     }
+    found.extend(secrets_mistakes(config));
     if found.is_empty() {
         found.extend(Credentials::load(config).err().unwrap_or_default());
+    }
+    found
+}
+
+/// What is wrong in files with secrets, and with those who can read them.
+fn secrets_mistakes(config: &Config) -> Vec<String> {
+    let users = config.access.users_file.as_deref().filter(|file| file.exists());
+    let mut found: Vec<String> = users
+        .and_then(|file| Users::read(file).err())
+        .map(|refused| refused.to_string().lines().map(str::to_owned).collect())
+        .unwrap_or_default();
+    for route in &config.route {
+        if let Via::Smarthost(Smarthost { password_file: Some(file), .. }) = &route.via
+            && file.exists()
+            && let Err(why) = users::read_secret_file(file, PASSWORD_OCTETS as u64 * 2)
+        {
+            found.push(format!("route.password_file: {} {why}", file.display()));
+        }
     }
     found
 }

@@ -83,3 +83,14 @@ Reads one message from standard input and submits it to the relay.
   -bp                  list the queue
 
 Other options of sendmail are taken and have no meaning here.";
+
+/// `pillarbox password --help`
+pub const PASSWORD: &str = "\
+usage: pillarbox password [--clear] NAME
+
+Asks for a password, twice, or takes the first line of standard input, and prints the line for the
+users file (access.users_file). From it the password can't be had back.
+
+  --clear              store the password as it is, which CRAM-MD5 needs and others are better off without
+
+A line can end in the senders that the user may use: :me@example.net,*@home.arpa";

@@ -17,7 +17,7 @@ pub struct Mistake {
 
 impl Mistake {
     /// A mistake at an octet of the file's text.
-    pub(super) fn at(text: &[u8], offset: usize, what: impl Into<String>) -> Self {
+    pub fn at(text: &[u8], offset: usize, what: impl Into<String>) -> Self {
         let before = &text[..offset.min(text.len())];
         let line_start = before.iter().rposition(|octet| *octet == b'\n').map_or(0, |newline| newline + 1);
         Self {
@@ -36,7 +36,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(file: &Path, mistakes: Vec<Mistake>) -> Self {
+    /// What is wrong with a file.
+    pub fn new(file: &Path, mistakes: Vec<Mistake>) -> Self {
         Self { file: file.to_owned(), mistakes }
     }
 
@@ -44,7 +45,8 @@ impl Refused {
         Self::new(file, vec![Mistake { line: 0, column: 0, text: format!("can't be read: {why}") }])
     }
 
-    pub(super) fn not_text(file: &Path, octets: &[u8], offset: usize) -> Self {
+    /// A file that is not text: at this octet.
+    pub fn not_text(file: &Path, octets: &[u8], offset: usize) -> Self {
         Self::new(
             file,
             vec![Mistake::at(octets, offset, "an octet that is no UTF-8: save the file as UTF-8")],

@@ -12,10 +12,12 @@ use super::inbound::Inbound;
 use super::log;
 use super::mailboxes::Mailboxes;
 use super::outbounds::Outbounds;
+use super::secrets::Secrets;
 use super::tls::Rooms;
 use crate::config::Config;
-use crate::limits::{SCRATCH_OCTETS, TLS_PASSING_OCTETS, TLS_SERVER_HEAP_OCTETS};
+use crate::limits::{SCRATCH_OCTETS, TLS_PASSING_OCTETS, TLS_SERVER_HEAP_OCTETS, USERS_FILE_OCTETS};
 use crate::relay::Relay;
+use crate::relay::users::HEAP_PER_OCTET;
 use crate::spool::RealDisk;
 use crate::sys;
 
@@ -37,6 +39,14 @@ pub fn memory_ceiling(config: &Config) -> u64 {
     sys::image_octets() + (fixed + table_octets(config)) as u64
 }
 
+/// Octets of the users file as it is kept, twice: while it is read again, the old one is in use.
+fn users_octets(config: &Config) -> usize {
+    match config.access.users_file {
+        Some(_) => 2 * HEAP_PER_OCTET * USERS_FILE_OCTETS as usize,
+        None => 0,
+    }
+}
+
 /// Octets of all that is allocated at start.
 fn table_octets(config: &Config) -> usize {
     let slots = usize::from(config.limits.sessions) + SUBMITTERS;
@@ -44,6 +54,8 @@ fn table_octets(config: &Config) -> usize {
     slots * inbound
         + Outbounds::octets(usize::from(config.limits.deliveries))
         + Mailboxes::OCTETS
+        + Secrets::OCTETS
+        + users_octets(config)
         + Controls::OCTETS
         + Arrivals::OCTETS
         + EventLoop::OCTETS

@@ -25,6 +25,7 @@ use super::listener::Listener;
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
 use super::reload;
+use super::secrets::Secrets;
 use super::tls::{Acceptor, Credentials};
 use super::transport::{Transport, write_once};
 use crate::config::{Config, Endpoint, ListenTls};
@@ -90,6 +91,7 @@ pub struct EventLoop {
     acceptor: Acceptor,
     outbounds: Outbounds,
     mailboxes: Mailboxes,
+    secrets: Secrets,
     controls: Controls,
     relay: Relay,
     scratch: Box<[u8]>,
@@ -172,6 +174,7 @@ impl EventLoop {
             ),
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
             mailboxes: Mailboxes::start(wake())?,
+            secrets: Secrets::start(wake())?,
             controls: Controls::new(CONTROL),
             poll,
             events: Events::with_capacity(EVENTS),
@@ -305,6 +308,7 @@ impl EventLoop {
         let filling = self.inbound.iter().flatten().filter(|i| i.is_filling(batch)).count();
         self.relay.start_batch(filling);
         self.tell_committed(now);
+        self.tell_judged(now);
         self.mailboxes.work(&mut self.relay, &mut self.scratch, now);
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.work(&mut kit);
@@ -377,7 +381,7 @@ impl EventLoop {
             Purpose::Smtp { listen, .. } if transport.is_tcp() => config.listen.get(listen).map(|l| l.tls),
             Purpose::Smtp { .. } | Purpose::Submit | Purpose::Control => None,
         };
-        let terms = client.terms(config, Tls::NotOffered);
+        let terms = client.terms(config, Tls::NotOffered, relay.mechanisms());
         if tls == Some(ListenTls::Implicit) {
             let Some(pump) = acceptor.accept() else {
                 let reply = Reply::new(421, (7, 0), "TLS is not available now, try again later");
@@ -409,10 +413,9 @@ impl EventLoop {
 
     fn run_slot(&mut self, slot: usize, now: Now) {
         let Some(inbound) = &mut self.inbound[slot] else { return };
-        let terms = inbound.terms(&self.config);
-        let acceptor = &self.acceptor;
-        let with =
-            &mut With { terms: &terms, scratch: &mut self.scratch, relay: &mut self.relay, acceptor, now };
+        let terms = inbound.terms(&self.config, self.relay.mechanisms());
+        let Self { scratch, relay, secrets, acceptor, .. } = self;
+        let with = &mut With { terms: &terms, scratch, relay, secrets, acceptor, now };
         match inbound.run(slot, with) {
             Turn::Wait => {}
             Turn::Again => wake(&mut self.ready, &mut self.is_ready, slot),
@@ -435,8 +438,21 @@ impl EventLoop {
         while let Some((slot, verdict)) = self.relay.committed(now) {
             let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
             self.relay.log_verdict(&inbound.client, inbound.session(), &verdict, now);
-            let terms = inbound.terms(&self.config);
+            let terms = inbound.terms(&self.config, self.relay.mechanisms());
             verdict.with_answer(|answer| inbound.answer(&terms, answer, self.relay.batches()));
+            self.run_slot(slot, now);
+        }
+    }
+
+    /// Tells the sessions that wait for it what the helper says of their AUTH.
+    fn tell_judged(&mut self, now: Now) {
+        while let Some(answer) = self.secrets.answer() {
+            let waits =
+                |inbound: &Option<Inbound>| inbound.as_ref().is_some_and(|i| i.waits_for(answer.ticket));
+            let Some(slot) = self.inbound.iter().position(waits) else { continue };
+            let Some(inbound) = &mut self.inbound[slot] else { continue };
+            let terms = inbound.terms(&self.config, self.relay.mechanisms());
+            inbound.judged(&terms, &answer.judgement, &mut self.relay, now);
             self.run_slot(slot, now);
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use heapless::String;
 use log::{Level, debug, log, warn};
 
+use super::secrets::Secrets;
 use super::tls::{Acceptor, Failure, Loan};
 use super::transport::{Moved, Ready, Transport};
 use crate::config::{Config, Limits};
@@ -17,10 +18,13 @@ use crate::limits::{INPUT_OCTETS, OUTPUT_OCTETS, TLS_HANDSHAKE_TIMEOUT_S};
 use crate::relay::Relay;
 use crate::relay::client::Client;
 use crate::relay::intake::text;
+use crate::relay::login::Judgement;
 use crate::relay::notes::Note;
 use crate::relay::quoted::Quoted;
+use crate::relay::users::Verdict;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::reply::Reply;
+use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{Answer, Next, Question, Session, Terms, Tls, Waiting};
 use crate::sys::Now;
 
@@ -68,6 +72,8 @@ pub struct With<'a> {
     pub relay: &'a mut Relay,
     /// Who starts TLS.
     pub acceptor: &'a Acceptor,
+    /// Who judges logins.
+    pub secrets: &'a mut Secrets,
     /// The time of this turn.
     pub now: Now,
 }
@@ -81,6 +87,16 @@ pub enum Turn {
     Again,
     /// The connection is over; the slot is to be emptied.
     Over,
+}
+
+/// Whom the session's open question was put to and who has not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nobody,
+    /// It commits the message.
+    Disk,
+    /// The helper, with this ticket.
+    Secrets(u32),
 }
 
 /// A connection and its session.
@@ -100,8 +116,7 @@ pub struct Inbound {
     /// The peer has ended its side; what it sent before still counts.
     ended: bool,
     opened_ms: u64,
-    /// The open question was put to the disk and is not answered yet.
-    is_committing: bool,
+    asked: Asked,
     /// The batch that its last message was durable with.
     answered_in: Option<u64>,
     /// Since when the present wait lasts, and for what.
@@ -140,7 +155,7 @@ impl Inbound {
             output,
             ready: Ready::fresh(),
             ended: false,
-            is_committing: false,
+            asked: Asked::Nobody,
             answered_in: None,
             opened_ms: now_ms,
             since_ms: now_ms,
@@ -159,9 +174,9 @@ impl Inbound {
         &self.session
     }
 
-    /// What holds for its session now.
-    pub fn terms<'a>(&self, config: &'a Config) -> Terms<'a> {
-        self.client.terms(config, self.tls())
+    /// What holds for its session now, where users can use these mechanisms.
+    pub fn terms<'a>(&self, config: &'a Config, mechanisms: Mechanisms) -> Terms<'a> {
+        self.client.terms(config, self.tls(), mechanisms)
     }
 
     fn tls(&self) -> Tls {
@@ -192,7 +207,7 @@ impl Inbound {
     /// A session that was answered by the latest batch counts too: clients that hand over message
     /// after message go on at once, and in step.
     pub fn is_filling(&self, batch: u64) -> bool {
-        !self.is_committing && (self.session.transaction().is_some() || self.answered_in == Some(batch))
+        !self.is_committing() && (self.session.transaction().is_some() || self.answered_in == Some(batch))
     }
 
     /// Works until it must wait, or has had its share.
@@ -312,10 +327,13 @@ impl Inbound {
     }
 
     fn ask(&mut self, slot: usize, with: &mut With<'_>) -> Option<Turn> {
-        if self.is_committing {
-            return Some(self.send_while_committing());
+        if self.asked != Asked::Nobody {
+            return Some(self.send_while_asking());
         }
         let question = self.session.question()?;
+        if let Question::Auth(_) = question {
+            return self.ask_secrets(with);
+        }
         if matches!(question, Question::StartTls) {
             self.promised = with.acceptor.accept();
             if self.promised.is_none() {
@@ -331,15 +349,55 @@ impl Inbound {
                 None
             }
             None => {
-                self.is_committing = true;
-                Some(self.send_while_committing())
+                self.asked = Asked::Disk;
+                Some(self.send_while_asking())
             }
         }
     }
 
+    /// Puts a login to the helper.
+    fn ask_secrets(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let Some(Question::Auth(request)) = self.session.question() else { return None };
+        let relay = &mut *with.relay;
+        let mut refused = relay.login_refused(&self.client, &self.session, request, with.now);
+        if refused.is_none() {
+            match with.secrets.ask(&relay.config(), request) {
+                Some(ticket) => self.asked = Asked::Secrets(ticket),
+                None => refused = Some(relay.login_busy(&self.client, &self.session, request)),
+            }
+        }
+        match refused {
+            None => Some(self.send_while_asking()),
+            Some(reply) => {
+                self.session.answer(with.terms, Answer::Refused(reply), &mut self.output);
+                None
+            }
+        }
+    }
+
+    /// True if it waits for the answer to this question.
+    pub fn waits_for(&self, ticket: u32) -> bool {
+        self.asked == Asked::Secrets(ticket)
+    }
+
+    /// The helper's answer.
+    pub fn judged(&mut self, terms: &Terms<'_>, judgement: &Judgement, relay: &mut Relay, now: Now) {
+        self.asked = Asked::Nobody;
+        // A session that was shut meanwhile asks nothing any more.
+        let Some(Question::Auth(request)) = self.session.question() else { return };
+        let refused = relay.judged(&self.client, &self.session, request, judgement, now);
+        let answer = match (refused, &judgement.verdict) {
+            (Some(reply), _) => Answer::Refused(reply),
+            (None, Ok(Verdict::Challenge(octets))) => Answer::Challenge(octets),
+            (None, Ok(Verdict::Yes)) => Answer::Yes,
+            (None, Ok(Verdict::No) | Err(_)) => unreachable!("the relay has a reply for every refusal"),
+        };
+        self.session.answer(terms, answer, &mut self.output);
+    }
+
     /// A peer that is gone is noticed after the answer: until then the disk has the slot's staging
     /// file, and nobody else may come into the slot.
-    fn send_while_committing(&mut self) -> Turn {
+    fn send_while_asking(&mut self) -> Turn {
         let _ = self.send();
         Turn::Wait
     }
@@ -381,14 +439,14 @@ impl Inbound {
 
     /// The commit's answer.
     pub fn answer(&mut self, terms: &Terms<'_>, answer: Answer<'_>, batch: u64) {
-        self.is_committing = false;
+        self.asked = Asked::Nobody;
         self.answered_in = Some(batch);
         self.session.answer(terms, answer, &mut self.output);
     }
 
     /// True while the disk has its message.
     pub fn is_committing(&self) -> bool {
-        self.is_committing
+        self.asked == Asked::Disk
     }
 
     /// True once the session is over and only its last words are to go.

@@ -16,5 +16,6 @@ pub mod outbound;
 pub mod outbounds;
 pub mod proxy;
 pub mod reload;
+pub mod secrets;
 pub mod tls;
 pub mod transport;

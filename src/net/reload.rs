@@ -11,6 +11,7 @@ use log::{error, info, warn};
 use super::confine;
 use super::tls::{Credentials, Server};
 use crate::config::{self, Config};
+use crate::relay::users::Users;
 use crate::sys;
 
 /// Reads the file again. What can't change without a restart is taken from `old`, and told. `Err`:
@@ -20,6 +21,9 @@ pub fn read(file: &Path, old: &Config) -> Result<(Config, Credentials), String> 
     let loaded =
         config::load(Some(file), &sys::host_name(), &folder).map_err(|refused| refused.to_string())?;
     let mut new = loaded.config;
+    if let Some(users_file) = &new.access.users_file {
+        Users::read(users_file).map_err(|refused| refused.to_string())?;
+    }
     let keep = |what: &str, changed: bool| {
         if changed {
             warn!("- [{what}] has changed, which takes a restart: the old values hold until then");

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use crate::config::{self, Config};
 use crate::smtp::keyword::{Keyword, Keywords};
+use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{BareNewline, Role, Terms, Tls};
 
 /// A peer, by what is known without believing it anything.
@@ -90,8 +91,8 @@ impl Client {
         }
     }
 
-    /// What holds for its session, as far as TLS is.
-    pub fn terms<'a>(&self, config: &'a Config, tls: Tls) -> Terms<'a> {
+    /// What holds for its session, as far as TLS is, where users can use these mechanisms.
+    pub fn terms<'a>(&self, config: &'a Config, tls: Tls, mechanisms: Mechanisms) -> Terms<'a> {
         Terms {
             hostname: &config.hostname,
             // What the spool can never hold is refused for good, not for now.
@@ -104,6 +105,8 @@ impl Client {
             bare_newline: self.bare_newline,
             hidden: self.hidden,
             tls,
+            mechanisms,
+            plaintext_auth: self.plaintext_auth,
         }
     }
 }

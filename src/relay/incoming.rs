@@ -15,7 +15,7 @@ use crate::mail::date::Date;
 use crate::mail::header::{Missing, Rules, Scanner};
 use crate::mail::qualify::Qualifier;
 use crate::mail::rewrite::{Rewriter, Sender};
-use crate::smtp::server::Role;
+use crate::smtp::server::{Role, Session};
 use crate::spool::Id;
 
 /// What a slot's open transaction needs beside the spool's own record.
@@ -71,11 +71,11 @@ impl Incoming {
     }
 
     /// Content comes from this client.
-    pub(super) fn begin_content(&mut self, client: &Client) {
+    pub(super) fn begin_content(&mut self, client: &Client, session: &Session) {
         self.scanner = Scanner::new();
         self.qualifier = client.tolerant.then(Qualifier::default);
         self.rewriter = (!self.about.sender.is_empty()).then(Rewriter::default);
-        self.about.completes = client.tolerant || client.role == Role::Submission;
+        self.about.completes = client.tolerant || client.role == Role::Submission || session.user().is_some();
     }
 
     /// Takes content as it comes and gives what is to be stored to `sink`.

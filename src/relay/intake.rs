@@ -37,13 +37,15 @@ impl Relay {
         let refused = match question {
             Question::Begin(mail) => self.begin(slot, client, session, mail, now).err(),
             Question::Recipient(transaction, recipient) => {
-                self.recipient(slot, client, transaction, recipient).err()
+                self.recipient(slot, client, session, transaction, recipient).err()
             }
             Question::Content(transaction) => self.trace(slot, client, session, transaction, now).err(),
             Question::Commit(_) => match self.commit(slot, now) {
                 Ok(()) => return None,
                 Err(reply) => Some(reply),
             },
+            // The helper's, which net asks.
+            Question::Auth(_) => return None,
             Question::Reset(_) => {
                 self.abandon(slot);
                 // The session has refused by itself what came: nobody else would tell.
@@ -78,7 +80,14 @@ impl Relay {
         mail: &Mail,
         now: Now,
     ) -> Result<(), Reply> {
-        if self.rates.is_reached(&Party::of(client.remote, None), client.messages_per_hour, now.mono_ms) {
+        if let Some(reply) = self.sender_refused(session, mail.reverse_path.as_str()) {
+            return Err(reply);
+        }
+        if self.rates.is_reached(
+            &Party::of(client.remote, session.user()),
+            client.messages_per_hour,
+            now.mono_ms,
+        ) {
             self.note(client, Note::TooManyMessages);
             let limit = client.messages_per_hour;
             return Err(Reply::new(
@@ -98,6 +107,7 @@ impl Relay {
             client: &client_text,
             helo: session.hello().map_or("", |h| h.name.as_str()),
             protocol: session.protocol(),
+            user: session.user().unwrap_or_default(),
             size: mail.size,
             body: mail.body,
             smtputf8: mail.smtputf8 || !about.sender.is_ascii(),
@@ -113,10 +123,11 @@ impl Relay {
         &mut self,
         slot: usize,
         client: &Client,
+        session: &Session,
         transaction: &Transaction,
         recipient: &Recipient,
     ) -> Result<(), Reply> {
-        let peer = access::Peer { trusted: client.trusted, user: None };
+        let peer = access::Peer { trusted: client.trusted, user: session.user() };
         // The one that is kept, so that the message goes the same way after a restart.
         let reverse = self.incoming[slot].about.reverse_path();
         let verdict =
@@ -147,7 +158,7 @@ impl Relay {
         now: Now,
     ) -> Result<(), Reply> {
         let incoming = &mut self.incoming[slot];
-        incoming.begin_content(client);
+        incoming.begin_content(client, session);
         let incoming = &mut incoming.about;
         incoming.date = now.wall_is_sane().then(|| date(now));
         let id = incoming.id.text();

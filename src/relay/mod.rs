@@ -12,11 +12,14 @@ pub mod deed;
 pub mod delivery;
 pub mod desk;
 pub mod destination;
+pub mod failures;
 pub mod group;
 pub mod health;
 mod incoming;
 pub mod intake;
+pub mod keys;
 pub mod listing;
+pub mod login;
 pub mod mailbox;
 pub mod maildir;
 pub mod measure;
@@ -35,6 +38,7 @@ pub mod report;
 pub mod request;
 pub mod round;
 pub mod route;
+pub mod users;
 
 use std::fmt;
 use std::io;
@@ -57,6 +61,7 @@ use attempt::Attempt;
 use client::Client;
 use delivery::via_name;
 use destination::{Destinations, Key};
+use failures::Failures;
 use incoming::Incoming;
 use intake::reply_to;
 use notes::Notes;
@@ -66,6 +71,7 @@ use quoted::Quoted;
 use rates::{Party, Rates};
 use recent::Recent;
 use round::{Group, Round, Rounds};
+use users::Users;
 
 /// Staging files for notices to senders, beside one a slot.
 const SPARES: usize = 4;
@@ -148,6 +154,10 @@ pub struct Relay {
     pub notes: Notes,
     /// What clients have sent within the hour.
     rates: Rates,
+    /// Who has tried wrong passwords.
+    failures: Failures,
+    /// The users file as it was read last.
+    users: Option<Arc<Users>>,
 }
 
 /// What became of a message whose content was complete.
@@ -179,7 +189,7 @@ pub struct Mailbox {
 impl Relay {
     /// Opens the spool and reads what waits in it, for `slots` inbound slots.
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
-        let rounds = rounds(&config);
+        let (rounds, users) = (rounds(&config), login::users(&config));
         let groups = group::numbers(&config).map_err(io::Error::other)?;
         let mut queue = Queue::new(queue_places(&config));
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
@@ -202,6 +212,8 @@ impl Relay {
             recent: Recent::new(),
             notes: Notes::new(),
             rates: Rates::new(),
+            failures: Failures::new(),
+            users,
         };
         relay.place_found();
         match relay.queue.len() {
@@ -301,20 +313,21 @@ impl Relay {
     pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict, now: Now) {
         self.note_habits(client, session);
         if client.messages_per_hour > 0 && matches!(verdict, Verdict::Accepted(_)) {
-            self.rates.add(Party::of(client.remote, None), now.mono_ms);
+            self.rates.add(Party::of(client.remote, session.user()), now.mono_ms);
         }
         let from = session.transaction().map_or("", |t| t.mail.reverse_path.as_str());
         let helo = session.hello().map_or("", |h| h.name.as_str());
         match verdict {
             Verdict::Accepted(message) => info!(
-                "{} accepted from=<{}> size={} rcpt={} client={} helo={} proto={}",
+                "{} accepted from=<{}> size={} rcpt={} client={} helo={} proto={}{}",
                 message.id,
                 Quoted::bare(from),
                 message.content_octets,
                 message.recipients,
                 client.remote,
                 Quoted::new(helo),
-                session.protocol()
+                session.protocol(),
+                login::Field(session.user())
             ),
             Verdict::Refused(reply) => {
                 self.counters.rejected += 1;
@@ -396,6 +409,7 @@ impl Relay {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
         self.pauses = false;
         self.groups = group::numbers(&config)?;
+        self.users = login::users(&config);
         self.config = config;
         self.destinations.clear(&mut self.queue, now.mono_ms);
         self.place_found();

@@ -35,7 +35,7 @@ pub enum Command<'a> {
     Quit,
     /// Its argument, of which there should be none.
     StartTls(&'a [u8]),
-    Auth,
+    Auth(&'a [u8]),
     /// What no mail client says: a web browser's request, or a header field where content is
     /// sent to someone who did not ask for it.
     Foreign,
@@ -70,7 +70,7 @@ impl<'a> Command<'a> {
             () if is("HELP") => Self::Help,
             () if is("QUIT") => Self::Quit,
             () if is("STARTTLS") => Self::StartTls(argument),
-            () if is("AUTH") => Self::Auth,
+            () if is("AUTH") => Self::Auth(argument),
             () if verb.contains(&b':') => Self::Foreign,
             () if ["GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT", "PRI"].into_iter().any(is) => {
                 Self::Foreign
@@ -164,12 +164,13 @@ impl Mail {
     }
 
     fn take(&mut self, parameter: &Parameter<'_>, taken: Keywords) -> Result<(), Reply> {
-        const KNOWN: [(&str, Keyword); 5] = [
+        const KNOWN: [(&str, Keyword); 6] = [
             ("SIZE", Keyword::Size),
             ("BODY", Keyword::EightBitMime),
             ("SMTPUTF8", Keyword::SmtpUtf8),
             ("RET", Keyword::Dsn),
             ("ENVID", Keyword::Dsn),
+            ("AUTH", Keyword::Auth),
         ];
         let bad = || parameter.bad();
         match (parameter.known(&KNOWN, taken)?, parameter.value) {
@@ -182,6 +183,8 @@ impl Mail {
             {
                 self.envid = String::try_from(value).map_err(|_| bad())?;
             }
+            // RFC 4954 5: who is not trusted to vouch for others says nothing by it, and nobody is here.
+            ("AUTH", Some(value)) if value == "<>" || !value.is_empty() && xtext::is_valid(value) => {}
             _ => return Err(bad()),
         }
         Ok(())
@@ -402,12 +405,14 @@ mod tests {
             ("FROM:<> BODY=BINARYMIME", "501 5.5.4"),
             ("FROM:<> ENVID=", "501 5.5.4"),
             ("FROM:<> ENVID=+0A", "501 5.5.4"),
-            ("FROM:<> AUTH=<>", "555 5.5.4"),
+            ("FROM:<> AUTH=", "501 5.5.4"),
+            ("FROM:<> AUTH=+0A", "501 5.5.4"),
             ("FROM:<> NOTIFY=NEVER", "555 5.5.4"),
         ] {
             assert_eq!(mail(argument).unwrap_err().get(..9), Some(refused), "{argument}");
         }
         assert!(mail("FROM:<\u{e9}@b> SMTPUTF8").is_ok());
+        assert!(mail("FROM:<> AUTH=<> SIZE=1").is_ok() && mail("FROM:<> AUTH=e+3Dmc2@example.com").is_ok());
         assert!(mail(&std::format!("FROM:<> ENVID={}", "x".repeat(100))).is_ok());
         assert!(mail(&std::format!("FROM:<> ENVID={}", "x".repeat(101))).is_err());
     }

@@ -31,7 +31,9 @@ use super::command::{Command, Mail, Recipient};
 use super::content::LineEnds;
 use super::line::{End, Line, Reader};
 use super::reply::{REPLY_ROOM, Reply};
-use crate::limits::OUTPUT_OCTETS;
+use super::sasl::exchange::Request;
+use super::sasl::{self, Name};
+use crate::limits::{OUTPUT_OCTETS, REPLY_LINE_OCTETS};
 
 pub use feed::BAD_CONTENT;
 pub use state::{Cause, Hello, Transaction};
@@ -103,6 +105,8 @@ pub enum Question<'a> {
     Reset(&'a Transaction),
     /// Can TLS start? `Yes` or `Refused`.
     StartTls,
+    /// What AUTH cannot know: `Yes`, `Challenge` or `Refused`, as the request says.
+    Auth(&'a Request),
 }
 
 /// The answer to a question.
@@ -113,6 +117,8 @@ pub enum Answer<'a> {
     Yes,
     /// The message is durable under this queue id.
     Committed(&'a str),
+    /// The challenge that was asked for.
+    Challenge(&'a [u8]),
     /// No, and this 4yz or 5yz is the reply; a 421 closes the session.
     Refused(Reply),
 }
@@ -135,6 +141,7 @@ pub enum Waiting {
 pub struct Session {
     state: State,
     hello: Option<Hello>,
+    user: Option<Name>,
     lines: Reader,
     /// What the first command line ended with: it decides for the whole session.
     first_end: Option<End>,
@@ -142,7 +149,7 @@ pub struct Session {
     is_secure: bool,
 }
 
-const _: () = assert!(size_of::<Session>() <= 1536, "a plain slot is at most 8 KiB with its buffers");
+const _: () = assert!(size_of::<Session>() <= 1664, "a plain slot is at most 8 KiB with its buffers");
 
 impl Default for Session {
     fn default() -> Self {
@@ -156,6 +163,7 @@ impl Session {
         Self {
             state: State::Ready,
             hello: None,
+            user: None,
             lines: Reader::Start,
             first_end: None,
             errors: 0,
@@ -200,13 +208,15 @@ impl Session {
                 | State::AskContent(..)
                 | State::AskCommit(..)
                 | State::AskReset(..)
-                | State::AskStartTls => Some(Next::Ask),
+                | State::AskStartTls
+                | State::AskAuth(..) => Some(Next::Ask),
                 State::Securing => Some(Next::StartTls),
                 State::Ready
                 | State::Refused
                 | State::Failed(..)
                 | State::Envelope(..)
-                | State::Chunks(..) => self.take_line(terms, rest, &mut consumed, out),
+                | State::Chunks(..)
+                | State::Auth(..) => self.take_line(terms, rest, &mut consumed, out),
                 State::Content(..) | State::Spoiled(..) | State::Chunk(..) | State::Skip(..) => {
                     self.take_content(terms, rest, &mut consumed, content, out)
                 }
@@ -227,6 +237,7 @@ impl Session {
             State::AskCommit(transaction) => Some(Question::Commit(transaction)),
             State::AskReset(transaction, _) => Some(Question::Reset(transaction)),
             State::AskStartTls => Some(Question::StartTls),
+            State::AskAuth(request) => Some(Question::Auth(request)),
             _ => None,
         }
     }
@@ -274,6 +285,7 @@ impl Session {
             | State::Failed(..)
             | State::Envelope(..)
             | State::Chunks(..)
+            | State::Auth(..)
             | State::Securing => Waiting::Command,
             State::Content(..) | State::Spoiled(..) | State::Chunk(..) | State::Skip(..) => Waiting::Content,
             State::AskBegin(..)
@@ -281,7 +293,8 @@ impl Session {
             | State::AskContent(..)
             | State::AskCommit(..)
             | State::AskReset(..)
-            | State::AskStartTls => Waiting::Answer,
+            | State::AskStartTls
+            | State::AskAuth(..) => Waiting::Answer,
             State::Closing(_) => Waiting::Closing,
         }
     }
@@ -308,23 +321,32 @@ impl Session {
         self.hello.as_ref()
     }
 
+    /// Who the client has shown to be, by AUTH.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// The open transaction.
     pub fn transaction(&self) -> Option<&Transaction> {
         self.state.transaction()
     }
 
-    /// The protocol's name for `Received:` and the log (RFC 3848, RFC 6531 4.3). AUTH adds its
-    /// letter when it comes.
+    /// The protocol's name for `Received:` and the log (RFC 3848, RFC 6531 4.3).
     pub fn protocol(&self) -> &'static str {
         let smtputf8 = self.transaction().is_some_and(|transaction| transaction.mail.smtputf8);
         let extended = self.hello.as_ref().is_some_and(|hello| hello.extended);
-        match (smtputf8, extended, self.is_secure) {
-            (true, _, false) => "UTF8SMTP",
-            (true, _, true) => "UTF8SMTPS",
-            (false, true, false) => "ESMTP",
-            (false, true, true) => "ESMTPS",
+        match (smtputf8, self.is_secure, self.user.is_some()) {
+            (true, false, false) => "UTF8SMTP",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, true, true) => "UTF8SMTPSA",
+            // Who says AUTH speaks ESMTP, whatever it greeted with.
+            (false, false, true) => "ESMTPA",
+            (false, true, true) => "ESMTPSA",
+            (false, true, false) if extended => "ESMTPS",
+            (false, false, false) if extended => "ESMTP",
             // There is no name for TLS without EHLO.
-            (false, false, _) => "SMTP",
+            (false, _, false) => "SMTP",
         }
     }
 
@@ -371,13 +393,19 @@ impl Session {
         let Some(line) = line else { return Some(Next::Input) };
         let (Line::Text(_, end) | Line::TooLong(end)) = line;
         self.first_end.get_or_insert(end);
+        let strict = self.line_ends(terms) == LineEnds::Strict;
+        if let State::Auth(_) = self.state {
+            let (next, say) = self.leave().responded(line, strict);
+            self.enter(next, say, terms, out);
+            return None;
+        }
         let command = match line {
             Line::TooLong(_) => Command::TooLong,
-            Line::Text(_, End::Lf) if self.line_ends(terms) == LineEnds::Strict => Command::BareLf,
+            Line::Text(_, End::Lf) if strict => Command::BareLf,
             Line::Text(text, _) if terms.tolerant => Command::parse(text.trim_ascii()),
             Line::Text(text, _) => Command::parse(without_blanks(text)),
         };
-        let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref());
+        let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref(), self.user.as_ref());
         self.enter(next, say, terms, out);
         None
     }
@@ -415,6 +443,11 @@ impl Session {
                 self.hello = Some(hello);
                 written
             }
+            Say::Challenge(octets) => write_challenge(&octets, out),
+            Say::Welcome(name) => {
+                self.user = Some(name);
+                Reply::new(235, (7, 0), "authentication succeeded").write(out)
+            }
             Say::Reply(reply) => {
                 self.errors = self.errors.saturating_add(u16::from(reply.is_refusal()));
                 let mut written = reply.write(out);
@@ -432,6 +465,12 @@ impl Session {
         };
         assert!(written, "REPLY_ROOM was there before anything was consumed");
     }
+}
+
+/// 334 and the challenge in base64; false if there is no room.
+fn write_challenge(octets: &[u8], out: &mut Buffer<OUTPUT_OCTETS>) -> bool {
+    let mut room = [0; REPLY_LINE_OCTETS];
+    sasl::encode(octets, &mut room).is_some_and(|text| write!(out, "334 {text}\r\n").is_ok())
 }
 
 /// RFC 5321 4.1.1: blanks before the line end are tolerated.

@@ -98,6 +98,13 @@ bring_curl() {
     fi
 }
 
+# It speaks SCRAM-SHA-256, by GNU SASL.
+bring_msmtp() {
+    unpack msmtp || return 1
+    wrap msmtp "$root/usr/bin/msmtp"
+    "$peers/bin/msmtp" --version >/dev/null
+}
+
 bring_python() {
     command -v python3 >/dev/null || return 1
     if [ ! -x "$peers/venv/bin/aiosmtpd" ]; then
@@ -120,7 +127,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl python lettre dovecot
+[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp python lettre dovecot
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done

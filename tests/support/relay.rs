@@ -30,6 +30,7 @@ pub struct Config {
     folder: PathBuf,
     pub port: u16,
     sections: BTreeMap<&'static str, BTreeMap<String, String>>,
+    role: &'static str,
     /// Lines for the `[[listen]]`.
     listener: String,
     /// Other tables, with their heads.
@@ -46,6 +47,7 @@ impl Config {
             folder,
             port: free_port(),
             sections: BTreeMap::new(),
+            role: "relay",
             listener: String::new(),
             tables: Vec::new(),
             routes: Vec::new(),
@@ -110,6 +112,11 @@ impl Config {
         self.set("access", "relay_from", "[\"192.0.2.1\"]")
     }
 
+    /// What the listener is for.
+    pub fn role(self, role: &'static str) -> Self {
+        Self { role, ..self }
+    }
+
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -130,7 +137,7 @@ impl Config {
                 let _ = writeln!(text, "{key} = {value}");
             }
         }
-        let _ = writeln!(text, "\n[[listen]]\naddress = \"127.0.0.1:{}\"\nrole = \"relay\"", self.port);
+        let _ = writeln!(text, "\n[[listen]]\naddress = \"127.0.0.1:{}\"\nrole = {:?}", self.port, self.role);
         text.push_str(&self.listener);
         for table in &self.tables {
             let _ = writeln!(text, "\n{table}");

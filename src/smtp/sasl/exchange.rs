@@ -272,7 +272,13 @@ mod tests {
         let step = exchange.clone().take(b"tim b913a602c7eda7a495b4e6e7334d3890").unwrap();
         let Step::Ask(Request::CramMd5 { name, digest, .. }) = step else { panic!("{step:?}") };
         assert_eq!((name.as_str(), digest[0], digest[15]), ("tim", 0xb9, 0x90));
-        for message in ["tim", "tim ", "tim b9", " b913a602c7eda7a495b4e6e7334d3890", "t g913a602c7eda7a495b4e6e7334d3890"] {
+        for message in [
+            "tim",
+            "tim ",
+            "tim b9",
+            " b913a602c7eda7a495b4e6e7334d3890",
+            "t g913a602c7eda7a495b4e6e7334d3890",
+        ] {
             assert_eq!(code(exchange.clone().take(message.as_bytes())), 501, "{message}");
         }
     }

@@ -68,7 +68,6 @@ pub struct First {
     pub name: Name,
     binding: Binding,
     bare: String<BARE_OCTETS>,
-    nonce: String<NONCE_OCTETS>,
 }
 
 impl First {
@@ -92,22 +91,27 @@ impl First {
         let mut parts = bare.split(',');
         let user = parts.next().and_then(|part| part.strip_prefix("n=")).ok_or(Fault::Malformed)?;
         let nonce = parts.next().and_then(|part| part.strip_prefix("r=")).ok_or(Fault::Malformed)?;
-        if !is_nonce(nonce) {
+        if !is_nonce(nonce) || nonce.len() > NONCE_OCTETS {
             return Err(Fault::Malformed);
         }
         Ok(Self {
             name: unescaped(user)?,
             binding,
             bare: String::try_from(bare).map_err(|_| Fault::Malformed)?,
-            nonce: String::try_from(nonce).map_err(|_| Fault::Malformed)?,
         })
     }
 
     /// The server's answer: the nonces joined, the salt in base64, the rounds of PBKDF2.
-    pub fn challenge(&self, nonce: &[u8; SERVER_NONCE_OCTETS], salt: &str, iterations: u32) -> ServerFirstText {
-        let nonce = str::from_utf8(nonce).unwrap_or_default();
+    pub fn challenge(
+        &self,
+        nonce: &[u8; SERVER_NONCE_OCTETS],
+        salt: &str,
+        iterations: u32,
+    ) -> ServerFirstText {
+        let theirs = self.bare.split(',').nth(1).unwrap_or_default();
+        let ours = str::from_utf8(nonce).unwrap_or_default();
         let mut text = String::new();
-        let written = write!(text, "r={}{nonce},s={salt},i={iterations}", self.nonce);
+        let written = write!(text, "{theirs}{ours},s={salt},i={iterations}");
         debug_assert!(written.is_ok(), "every part is bounded");
         text
     }
@@ -188,7 +192,8 @@ impl<'a> ServerFirst<'a> {
     pub fn parse(message: &'a [u8], nonce: &str) -> Result<Self, Fault> {
         let text = str::from_utf8(message).map_err(|_| Fault::Malformed)?;
         let mut parts = text.split(',');
-        let mut part = |key: &str| parts.next().and_then(|part| part.strip_prefix(key)).ok_or(Fault::Malformed);
+        let mut part =
+            |key: &str| parts.next().and_then(|part| part.strip_prefix(key)).ok_or(Fault::Malformed);
         let (joined, salt, iterations) = (part("r=")?, part("s=")?, part("i=")?);
         if !joined.starts_with(nonce) || joined.len() == nonce.len() || !is_nonce(joined) {
             return Err(Fault::Mismatch);
@@ -274,7 +279,8 @@ mod tests {
     fn the_example_of_the_rfc_is_read() {
         let last = challenged().finish(CLIENT_FINAL.as_bytes()).unwrap();
         assert_eq!(last.name(), "user");
-        let expected = [&CLIENT_FIRST[3..], SERVER_FIRST, CLIENT_FINAL.rsplit_once(",p=").unwrap().0].join(",");
+        let expected =
+            [&CLIENT_FIRST[3..], SERVER_FIRST, CLIENT_FINAL.rsplit_once(",p=").unwrap().0].join(",");
         assert_eq!(last.auth_message().concat(), expected.as_bytes());
         let read = ServerFirst::parse(SERVER_FIRST.as_bytes(), "rOprNGfwEbeRWgbNEkqO").unwrap();
         assert_eq!((read.iterations, read.salt.len()), (4096, 16));

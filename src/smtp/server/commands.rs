@@ -4,16 +4,27 @@
     reason = "a reply is the ordinary answer to a wrong argument; nothing is boxed"
 )]
 
-use super::state::{After, Cause, Hello, Piece, Say, State, Transaction, Turn, Way, reply, too_large};
+use super::state::{
+    After, Cause, Hello, Piece, Say, State, Transaction, Turn, Way, reply, stepped, too_large, undecoded,
+};
 use super::{Role, Terms, Tls};
-use crate::limits::DOMAIN_OCTETS;
+use crate::limits::{DOMAIN_OCTETS, SASL_OCTETS};
 use crate::smtp::command::{self, Command, Mail, Recipient};
 use crate::smtp::keyword::Keyword;
+use crate::smtp::line::{End, Line};
 use crate::smtp::reply::Reply;
+use crate::smtp::sasl::exchange::{self, Exchange};
+use crate::smtp::sasl::{self, Mechanism, Name};
 
 impl State {
     /// A command line in one of the states that read them.
-    pub(super) fn commanded(self, command: Command<'_>, terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
+    pub(super) fn commanded(
+        self,
+        command: Command<'_>,
+        terms: &Terms<'_>,
+        hello: Option<&Hello>,
+        user: Option<&Name>,
+    ) -> Turn {
         use Command as C;
         match (self, command) {
             (_, C::Quit) => reply(Self::Closing(Cause::Quit), 221, (0, 0), "closing"),
@@ -40,7 +51,7 @@ impl State {
             (state @ (Self::Envelope(_) | Self::Chunks(..)), C::Mail(_)) => {
                 reply(state, 503, (5, 1), "a transaction is open already")
             }
-            (state, C::Mail(argument)) => state.begun(argument, terms, hello),
+            (state, C::Mail(argument)) => state.begun(argument, terms, hello, user),
             (Self::Envelope(transaction), C::Rcpt(argument)) => {
                 Self::addressed(transaction, argument, terms, hello)
             }
@@ -62,9 +73,13 @@ impl State {
                 state,
                 214,
                 (0, 0),
-                "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
+                "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
             ),
-            (state, C::Expn | C::Auth | C::Help) => reply(state, 502, (5, 1), "not offered here"),
+            (state, C::Auth(argument)) if terms.offers_auth() => state.auth(argument, terms, hello, user),
+            (state, C::Auth(_)) if terms.wants_tls_for_auth() => {
+                reply(state, 538, (7, 11), "no login in clear: must issue a STARTTLS command first")
+            }
+            (state, C::Expn | C::Auth(_) | C::Help) => reply(state, 502, (5, 1), "not offered here"),
             (state, C::Unknown) => reply(state, 500, (5, 2), "command not recognized"),
             (state, C::BareLf) => {
                 reply(state, 500, (5, 2), "a command line must end in CRLF, not in LF alone")
@@ -97,12 +112,16 @@ impl State {
         }
     }
 
-    fn begun(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>) -> Turn {
+    fn begun(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>, user: Option<&Name>) -> Turn {
         if hello.is_none() && !terms.tolerant {
             return reply(self, 503, (5, 1), "EHLO or HELO first");
         }
-        if terms.role == Role::Submission && !terms.trusted {
-            return reply(self, 530, (7, 0), "authentication required");
+        if terms.role == Role::Submission && !terms.trusted && user.is_none() {
+            let text = match terms.wants_tls_for_auth() {
+                true => "authentication required: must issue a STARTTLS command first",
+                false => "authentication required",
+            };
+            return reply(self, 530, (7, 0), text);
         }
         match Mail::parse(argument, terms.manner(), terms.taken(hello)) {
             Ok(mail) if mail.size.is_some_and(|size| size > terms.message_size) => {
@@ -110,6 +129,56 @@ impl State {
             }
             Ok(mail) => (Self::AskBegin(mail), Say::Nothing),
             Err(refusal) => (self, Say::Reply(refusal)),
+        }
+    }
+
+    /// AUTH, where it is offered (RFC 4954 4).
+    fn auth(self, argument: &[u8], terms: &Terms<'_>, hello: Option<&Hello>, user: Option<&Name>) -> Turn {
+        if !terms.taken(hello).contains(Keyword::Auth) {
+            return reply(self, 503, (5, 1), "EHLO first");
+        }
+        if user.is_some() {
+            return reply(self, 503, (5, 1), "authenticated already");
+        }
+        if self.transaction().is_some() {
+            return reply(self, 503, (5, 1), "no AUTH within a transaction");
+        }
+        let mut words = argument.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+        let (Some(mechanism), initial, None) = (words.next(), words.next(), words.next()) else {
+            return reply(self, 501, (5, 4), "syntax: AUTH mechanism [initial-response]");
+        };
+        let offered = Mechanism::parse(mechanism).filter(|mechanism| terms.mechanisms.contains(*mechanism));
+        let Some(mechanism) = offered else { return (self, Say::Reply(exchange::unknown())) };
+        let mut room = [0; SASL_OCTETS];
+        let initial = match initial {
+            None => None,
+            // A response of no octets, which base64 alone could not tell from none.
+            Some(b"=") => Some(&[][..]),
+            Some(text) => match sasl::decode(text, &mut room) {
+                Ok(message) => Some(message),
+                Err(fault) => return (self, Say::Reply(undecoded(fault))),
+            },
+        };
+        stepped(Exchange::begin(mechanism, initial))
+    }
+
+    /// A line in answer to 334.
+    pub(super) fn responded(self, line: Line<'_>, strict: bool) -> Turn {
+        let Self::Auth(exchange) = self else { panic!("no response is awaited in {}", self.name()) };
+        let text = match line {
+            Line::TooLong(_) => return (Self::Ready, Say::Reply(exchange::too_long())),
+            Line::Text(_, End::Lf) if strict => {
+                return reply(Self::Ready, 500, (5, 2), "a line must end in CRLF, not in LF alone");
+            }
+            Line::Text(text, _) => text.trim_ascii(),
+        };
+        if text == b"*" {
+            return reply(Self::Ready, 501, (7, 0), "authentication cancelled");
+        }
+        let mut room = [0; SASL_OCTETS];
+        match sasl::decode(text, &mut room) {
+            Ok(message) => stepped(exchange.take(message)),
+            Err(fault) => (Self::Ready, Say::Reply(undecoded(fault))),
         }
     }
 

@@ -5,13 +5,15 @@
 
 use core::fmt::{self, Display};
 
-use heapless::String;
+use heapless::{String, Vec};
 
 use super::{Answer, Terms};
-use crate::limits::DOMAIN_OCTETS;
+use crate::limits::{DOMAIN_OCTETS, REPLY_LINE_OCTETS};
 use crate::smtp::command::{Mail, Recipient};
 use crate::smtp::content::{Decoder, Framing, LineEnds};
 use crate::smtp::reply::Reply;
+use crate::smtp::sasl::exchange::{self, Exchange, Request, Step};
+use crate::smtp::sasl::{self, Fault, Name};
 
 /// A mail transaction: from MAIL to its end.
 #[derive(Clone, Debug)]
@@ -129,6 +131,9 @@ pub(super) enum State {
     AskStartTls,
     /// 220 was said: the handshake comes, and what the client said before is forgotten after it.
     Securing,
+    /// 334 was said: the next line is a response (RFC 4954).
+    Auth(Exchange),
+    AskAuth(Request),
     /// Nothing is read any more.
     Closing(Cause),
 }
@@ -141,7 +146,14 @@ pub(super) enum Say {
     Reply(Reply),
     /// The answer to HELO or EHLO.
     Hello(Hello),
+    /// 334 and this in base64.
+    Challenge(Challenge),
+    /// 235: the client is this user from now on.
+    Welcome(Name),
 }
+
+/// Octets of a challenge, as many as fit into a reply line in base64.
+pub(super) type Challenge = Vec<u8, { (REPLY_LINE_OCTETS - 8) / 4 * 3 }>;
 
 pub(super) type Turn = (State, Say);
 
@@ -168,6 +180,8 @@ impl State {
             Self::AskReset(..) => "AskReset",
             Self::AskStartTls => "AskStartTls",
             Self::Securing => "Securing",
+            Self::Auth(..) => "Auth",
+            Self::AskAuth(..) => "AskAuth",
             Self::Closing(..) => "Closing",
         }
     }
@@ -191,6 +205,8 @@ impl State {
             | Self::AskBegin(_)
             | Self::AskStartTls
             | Self::Securing
+            | Self::Auth(_)
+            | Self::AskAuth(_)
             | Self::Closing(_) => None,
         }
     }
@@ -232,9 +248,45 @@ impl State {
             (Self::AskReset(_, after), Answer::Yes) => after.turn(),
             (Self::AskStartTls, Answer::Yes) => reply(Self::Securing, 220, (0, 0), "ready to start TLS"),
             (Self::AskStartTls, Answer::Refused(refusal)) => (Self::Ready, Say::Reply(refusal)),
+
+            (Self::AskAuth(request), Answer::Challenge(octets)) => challenged(request, octets),
+            (Self::AskAuth(request), Answer::Yes) => match request.name() {
+                Some(name) => (Self::Ready, Say::Welcome(name.clone())),
+                None => panic!("nobody was named who could be welcome"),
+            },
+            (Self::AskAuth(_), Answer::Refused(refusal)) => (Self::Ready, Say::Reply(refusal)),
+
             (state @ Self::Closing(_), _) => (state, Say::Nothing),
             (state, answer) => panic!("{answer:?} answers nothing in {}", state.name()),
         }
+    }
+}
+
+/// The state after a challenge that was asked for.
+fn challenged(request: Request, octets: &[u8]) -> Turn {
+    match (request.challenged(octets), Challenge::from_slice(octets)) {
+        (Some(exchange), Ok(challenge)) => (State::Auth(exchange), Say::Challenge(challenge)),
+        _ => panic!("{} octets are no challenge to what was asked", octets.len()),
+    }
+}
+
+/// The state after a step of AUTH.
+pub(super) fn stepped(step: Result<Step, Reply>) -> Turn {
+    match step {
+        Ok(Step::Say(prompt, exchange)) => {
+            (State::Auth(exchange), Say::Challenge(prompt.iter().copied().collect()))
+        }
+        Ok(Step::Ask(request)) => (State::AskAuth(request), Say::Nothing),
+        Ok(Step::Done(name)) => (State::Ready, Say::Welcome(name)),
+        Err(refusal) => (State::Ready, Say::Reply(refusal)),
+    }
+}
+
+/// What is wrong with a response in base64.
+pub(super) fn undecoded(fault: Fault) -> Reply {
+    match fault {
+        sasl::Fault::Malformed => Reply::new(501, (5, 2), "this is no base64"),
+        sasl::Fault::TooLong => exchange::too_long(),
     }
 }
 

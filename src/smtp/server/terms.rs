@@ -7,6 +7,7 @@ use crate::limits::{OUTPUT_OCTETS, RECIPIENTS};
 use crate::smtp::address::Manner;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::keyword::{Keyword, Keywords};
+use crate::smtp::sasl::Mechanisms;
 
 /// What holds for a session; borrowed on every call, so a new configuration can hold from the
 /// next call on.
@@ -33,7 +34,10 @@ pub struct Terms<'a> {
     pub hidden: Keywords,
     /// TLS of the connection.
     pub tls: Tls,
-    // AUTH (mechanisms offered, user) gets its fields here.
+    /// What users can use to log in; nothing: nobody can.
+    pub mechanisms: Mechanisms,
+    /// Logins are taken without TLS.
+    pub plaintext_auth: bool,
 }
 
 /// TLS of a connection, as the session sees it.
@@ -90,8 +94,19 @@ impl<'a> Terms<'a> {
         self.offered().contains(Keyword::StartTls)
     }
 
+    /// True if AUTH may be said.
+    pub(super) fn offers_auth(&self) -> bool {
+        self.offered().contains(Keyword::Auth)
+    }
+
+    /// True if AUTH may be said once STARTTLS was.
+    pub(super) fn wants_tls_for_auth(&self) -> bool {
+        self.offers_tls() && !self.offers_auth() && !self.mechanisms.is_empty()
+    }
+
     fn offered(&self) -> Keywords {
-        let absent = Keywords::NONE.with(Keyword::Auth);
+        let offers_auth = !self.mechanisms.is_empty() && (self.plaintext_auth || self.tls == Tls::Active);
+        let absent = if offers_auth { Keywords::NONE } else { Keywords::NONE.with(Keyword::Auth) };
         let absent = if self.tls == Tls::Offered { absent } else { absent.with(Keyword::StartTls) };
         Keywords::ALL.minus(self.hidden).minus(absent)
     }
@@ -113,6 +128,7 @@ impl<'a> Terms<'a> {
             write!(out, "250{}{}", mark(shown.peek().is_none()), keyword.name())?;
             match keyword {
                 Keyword::Size => write!(out, " {}", self.message_size)?,
+                Keyword::Auth => write!(out, " {}", self.mechanisms)?,
                 Keyword::Limits => write!(out, " RCPTMAX={}", self.recipients())?,
                 _ => {}
             }

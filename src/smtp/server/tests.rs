@@ -12,6 +12,8 @@ use crate::limits::OUTPUT_OCTETS;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::keyword::{Keyword, Keywords};
 use crate::smtp::reply::Reply;
+use crate::smtp::sasl::exchange::Request;
+use crate::smtp::sasl::{Mechanism, Mechanisms};
 
 const STRANGER: Terms<'static> = Terms {
     hostname: "mx.example",
@@ -24,6 +26,8 @@ const STRANGER: Terms<'static> = Terms {
     bare_newline: BareNewline::Normalize,
     hidden: Keywords::NONE,
     tls: Tls::NotOffered,
+    mechanisms: Mechanisms::NONE,
+    plaintext_auth: true,
 };
 
 /// A session with a store and a policy that say yes to everything, and note what they were asked.
@@ -109,11 +113,15 @@ impl<'a> Peer<'a> {
             Question::Commit(_) => ("Commit", Answer::Committed("ID")),
             Question::Reset(_) => ("Reset", Answer::Yes),
             Question::StartTls => ("StartTls", Answer::Yes),
+            Question::Auth(Request::CramChallenge) => ("Auth", Answer::Challenge(b"<1.2@mx.example>")),
+            Question::Auth(Request::ScramFirst(_)) => ("Auth", Answer::Challenge(b"r=abcdef,s=QQ==,i=4096")),
+            Question::Auth(Request::ScramFinal(_)) => ("Auth", Answer::Challenge(b"v=x")),
+            Question::Auth(_) => ("Auth", Answer::Yes),
         };
         match question {
             Question::Begin(_) | Question::Reset(_) => self.pending.clear(),
             Question::Commit(_) => self.stored.append(&mut self.pending),
-            Question::Recipient(..) | Question::Content(_) | Question::StartTls => {}
+            Question::Recipient(..) | Question::Content(_) | Question::StartTls | Question::Auth(_) => {}
         }
         self.asked.push(name);
         let answer = (self.refuse)(&question).map_or(yes, Answer::Refused);
@@ -495,4 +503,30 @@ proptest! {
         }
         prop_assert!(whole.said().is_ascii());
     }
+}
+
+#[test]
+fn a_user_is_named_and_shows_in_the_protocol() {
+    let mechanisms = Mechanisms::NONE.with(Mechanism::Plain);
+    let mut peer = Peer::new(Terms { mechanisms, role: Role::Submission, ..STRANGER });
+    peer.feed(EHLO.as_bytes()).forget().feed(b"AUTH PLAIN AHRpbQBzZWNyZXQ=\r\n");
+    assert_eq!(
+        (peer.codes().as_slice(), peer.asked.as_slice()),
+        (&["235 2.7.0".to_string()][..], &["Auth"][..])
+    );
+    assert_eq!((peer.session.user(), peer.session.protocol()), (Some("tim"), "ESMTPA"));
+    peer.forget().feed(b"RSET\r\nMAIL FROM:<a@b> SMTPUTF8\r\n");
+    assert_eq!(peer.codes(), ["250 2.0.0", "250 2.1.0"]);
+    assert_eq!(peer.session.protocol(), "UTF8SMTPA");
+    assert!(!format!("{:?}", peer.session).contains("secret"));
+}
+
+#[test]
+fn a_response_that_is_judged_is_not_shown() {
+    let mechanisms = Mechanisms::NONE.with(Mechanism::Plain);
+    let terms = Terms { mechanisms, ..STRANGER };
+    let (mut session, mut out) = (Session::new(), Buffer::new());
+    session.step(&terms, b"EHLO box\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n", &mut [0; 16], &mut out);
+    assert!(matches!(session.question(), Some(Question::Auth(Request::Password { .. }))));
+    assert!(!format!("{session:?} {:?}", session.question()).contains("secret"));
 }
