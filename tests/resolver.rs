@@ -5,13 +5,16 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pillarbox::config::Config;
 use pillarbox::dns::mx::{NoExchanger, Own, exchanger};
 use pillarbox::dns::name::Name;
 use pillarbox::dns::resolver::{Failure, Resolver, Search};
 use pillarbox::dns::system::{Servers, System};
+use pillarbox::net::names::{self, Question, Sought};
 use simple_dns::{RCODE, TYPE};
 use support::name_server::{Asked, NameServer, Sent, Zone, refuse, respond};
 use support::peers::Server;
@@ -320,7 +323,7 @@ fn ids_ports_and_case_are_drawn_anew() {
 
 #[test]
 fn servers_take_turns_if_the_system_wants_it() {
-    let asked = [(); 2].map(|()| std::sync::Arc::new(AtomicUsize::new(0)));
+    let asked = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let servers = asked.clone().map(|count| {
         let zone = Zone::parse(ZONE);
         NameServer::scripted(move |asked| {
@@ -334,6 +337,38 @@ fn servers_take_turns_if_the_system_wants_it() {
         assert_eq!(asker.exchangers(&format!("n{n}.absent.test")), Err(Failure::NoName));
     }
     assert_eq!(asked.map(|count| count.load(Ordering::SeqCst)), [5, 5]);
+}
+
+#[test]
+fn names_not_lately_dead_go_first() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let of_server = Arc::clone(&gate);
+    let server = NameServer::scripted(move |asked| {
+        if asked.name == "slow.test" {
+            support::wait_for("the gate", || of_server.load(Ordering::SeqCst).then_some(()));
+        }
+        if asked.name == "dead.test" { Vec::new() } else { refuse(asked, RCODE::NameError) }
+    });
+    let text = format!("[dns]\nresolvers = [\"{}\"]\ntimeout = \"1s\"\nattempts = 1\n", server.address);
+    let config = Arc::new(Config::parse(&text, "host.test").expect("a configuration"));
+    let mut names = names::start(|| {}).expect("the helper");
+    let question = |ticket, name: &str| Question {
+        ticket,
+        sought: Sought::Host(name.try_into().expect("a short name")),
+        port: 25,
+        route: 0,
+        config: Arc::clone(&config),
+    };
+    assert!(names.ask(question(1, "dead.test")));
+    let answer = support::wait_for("the first answer", || names.answer());
+    assert!(answer.result.is_err() && answer.ticket == 1);
+    assert!(names.ask(question(2, "slow.test")));
+    support::wait_for("the question", || (server.count("slow.test", TYPE::A) > 0).then_some(()));
+    assert!(names.ask(question(3, "dead.test")) && names.ask(question(4, "live.test")));
+    gate.store(true, Ordering::SeqCst);
+    let order = [(); 3].map(|()| support::wait_for("an answer", || names.answer()).ticket);
+    assert_eq!(order, [2, 4, 3]);
+    assert_eq!(server.count("dead.test", TYPE::A), 1, "and is not asked for again so soon");
 }
 
 #[test]

@@ -12,8 +12,10 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 use super::exit::Exit;
 use super::{complain, fail, load, print};
 use crate::config::{Config, Loaded, Smarthost, Via};
+use crate::dns::resolver::Failure;
 use crate::limits::PASSWORD_OCTETS;
 use crate::net::ceiling::memory_ceiling;
+use crate::net::names;
 use crate::net::tls::Credentials;
 use crate::relay::users::{self, Users};
 use crate::relay::{group, route};
@@ -133,6 +135,9 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     if config.access.relay_from.iter().any(|network| network.is_everyone()) {
         warn("access.relay_from holds everyone: this is an open relay, spammers find it within hours");
     }
+    if let Some(warning) = mx_warning(config) {
+        warn(&warning);
+    }
     if config.listen.is_empty() {
         warn("no [[listen]]: mail comes in by the submit socket (sendmail) only");
     }
@@ -152,6 +157,41 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
         warn(&format!("{} can't be read by {}: SIGHUP won't read it again", file.display(), user.name));
     }
     found
+}
+
+/// Domains that exist in one house or nowhere (RFC 6761, RFC 8375, and what routers make up).
+const PRIVATE: [&str; 12] = [
+    "local",
+    "localhost",
+    "localdomain",
+    "lan",
+    "home",
+    "home.arpa",
+    "internal",
+    "intranet",
+    "corp",
+    "test",
+    "example",
+    "invalid",
+];
+
+/// What other mail servers will have against our name, if we turn to them directly.
+fn mx_warning(config: &Config) -> Option<String> {
+    let at = config.route.iter().position(|route| matches!(route.via, Via::Mx(_)))?;
+    let hostname = &config.hostname;
+    let is_below = |domain: &&str| hostname.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
+    let failure = if !hostname.contains('.') || PRIVATE.iter().any(|domain| is_below(domain)) {
+        Failure::NoName
+    } else {
+        names::look_up_in_dns(config, at, hostname).err()?
+    };
+    if failure.is_permanent() {
+        return Some(format!(
+            "route {} (mx): hostname {hostname:?} is a name nobody can resolve, and many servers refuse mail from such a name: give this host a public name, or send by a smarthost",
+            at + 1
+        ));
+    }
+    Some(format!("route {} (mx): no name server can tell about {hostname:?} now: mail would wait", at + 1))
 }
 
 /// What is odd about the place of the spool.
@@ -248,6 +288,12 @@ mod tests {
         let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test\"]\nvia = \"reject\"\n";
         assert!(warned(all).contains("route 1 takes everything"));
         assert!(warned("[spool]\nmax_size = \"1024GiB\"\n").contains("KiB left"));
+        let mx = "[[route]]\nvia = \"mx\"\n";
+        assert!(warned(mx).contains("\"host.test\" is a name nobody can resolve"));
+        // Nobody listens there: the answer is the same without a network.
+        let unknown = "hostname = \"relay.pillarbox.org\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n";
+        assert!(warned(&format!("{unknown}{mx}")).contains("no name server can tell"));
+        assert!(!warned(unknown).contains("no name server"), "only mx cares");
         let small = "[spool]\nmax_size = \"1MiB\"\n";
         assert!(!warned(small).contains("never fits"), "the default gives way");
         assert!(warned(&format!("{small}[limits]\nmessage_size = \"2MiB\"\n")).contains("never fits"));

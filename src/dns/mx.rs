@@ -31,6 +31,8 @@ pub struct Exchanger {
     pub name: Name,
     /// Its addresses, or why it has none now.
     pub addresses: Result<Addresses, Failure>,
+    /// There is none behind it. Where it is false, this host may still turn out to be the next.
+    pub is_last: bool,
 }
 
 /// Why there is no such host.
@@ -83,7 +85,7 @@ pub fn exchanger(
             return Err(end_at(ordered.iter().position(is_equal).unwrap_or_default()));
         }
     }
-    Ok(Exchanger { name: name.clone(), addresses })
+    Ok(Exchanger { name: name.clone(), addresses, is_last: nth + 1 == ordered.len() })
 }
 
 /// The hosts in the order in which they are tried, with their preferences: those that are more wanted than the

@@ -4,6 +4,7 @@ pub mod arrivals;
 pub mod ceiling;
 pub mod confine;
 pub mod control;
+pub mod dialling;
 pub mod doors;
 pub mod event_loop;
 pub mod inbound;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use heapless::{String, Vec};
@@ -11,7 +12,7 @@ use crate::config::{Config, Dns, Endpoint, Via};
 use crate::dns::mx::{self, NoExchanger, Own};
 use crate::dns::name::Name;
 use crate::dns::resolver::{self, Failure, Resolver, Search};
-use crate::dns::system::{Servers, System};
+use crate::dns::system::{RESOLV_CONF, Servers, System};
 use crate::helper::{DEPTH, Desk, Helper};
 use crate::limits::{ADDRESSES, HOST_OCTETS};
 use crate::smtp::reply::Reply;
@@ -44,7 +45,7 @@ pub enum Sought {
         /// The domain.
         domain: String<HOST_OCTETS>,
         /// Which of them, from 0.
-        nth: u8,
+        nth: usize,
         /// Decides the order of those that are equally wanted.
         seed: u64,
     },
@@ -68,6 +69,8 @@ pub struct Found {
     pub host: String<HOST_OCTETS>,
     /// At least one.
     pub addresses: Addresses,
+    /// There is none behind it; false if that is not known.
+    pub is_last: bool,
 }
 
 /// Why there is none.
@@ -79,6 +82,8 @@ pub enum NotFound {
         host: String<HOST_OCTETS>,
         /// 4yz: later perhaps; 5yz: never.
         reply: Reply,
+        /// There is none behind it; false if that is not known.
+        is_last: bool,
     },
     /// Nothing leads to the domain: 4yz now, 5yz ever.
     Domain(Reply),
@@ -127,6 +132,16 @@ pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Names> {
     })
 }
 
+/// The addresses that DNS has for a host, asked here and now by the name servers of a route; for `check`, which
+/// can wait. What only this host's own files say does not count.
+pub fn look_up_in_dns(config: &Config, route: usize, host: &str) -> Result<resolver::Addresses, Failure> {
+    let resolver = Resolver::new(System::new(RESOLV_CONF.into(), PathBuf::new()));
+    let mut lookups = Lookups { resolver, config: None };
+    let route = u16::try_from(route).unwrap_or(DEFAULT_SET);
+    let search = Search::start(lookups.servers(config, route), set(config, route));
+    lookups.resolver.addresses(&Name::parse(host).ok_or(Failure::NoName)?, &search)
+}
+
 /// What the helper works with.
 struct Lookups {
     resolver: Resolver,
@@ -136,7 +151,8 @@ struct Lookups {
 
 impl Lookups {
     fn is_dead(&self, question: &Question) -> bool {
-        question.sought.name().is_some_and(|name| self.resolver.is_dead(&name, set(question)))
+        let set = set(&question.config, question.route);
+        question.sought.name().is_some_and(|name| self.resolver.is_dead(&name, set))
     }
 
     fn answer(&mut self, question: &Question) -> Result<Found, NotFound> {
@@ -145,7 +161,8 @@ impl Lookups {
             self.resolver.forget();
             self.config = Some(Arc::clone(&question.config));
         }
-        let search = Search::start(self.servers(question), set(question));
+        let Question { config, route, .. } = question;
+        let search = Search::start(self.servers(config, *route), set(config, *route));
         let dialled = |addresses: resolver::Addresses| -> Addresses {
             addresses.into_iter().map(|address| SocketAddr::new(address, question.port)).collect()
         };
@@ -154,11 +171,13 @@ impl Lookups {
                 let name = Name::parse(host).ok_or(Failure::NoName);
                 let found = name.and_then(|name| self.resolver.addresses(&name, &search));
                 match found {
-                    Ok(addresses) => Ok(Found { host: host.clone(), addresses: dialled(addresses) }),
+                    Ok(addresses) => {
+                        Ok(Found { host: host.clone(), addresses: dialled(addresses), is_last: false })
+                    }
                     // Its owner named it: whatever is wrong with it will be mended.
                     Err(failure) => {
                         let reply = Reply::new(451, (4, 3), format_args!("{host}: {}", words(failure)));
-                        Err(NotFound::Host { host: host.clone(), reply })
+                        Err(NotFound::Host { host: host.clone(), reply, is_last: false })
                     }
                 }
             }
@@ -172,14 +191,15 @@ impl Lookups {
                 let own_name = Name::parse(&question.config.hostname);
                 let is_address = |address| is_own(&question.config, address, question.port);
                 let own = Own { name: own_name.as_ref(), is_address: &is_address };
-                match mx::exchanger(&mut self.resolver, &name, usize::from(*nth), *seed, &search, own) {
+                match mx::exchanger(&mut self.resolver, &name, *nth, *seed, &search, own) {
                     Ok(exchanger) => {
                         let host = String::try_from(exchanger.name.as_str()).unwrap_or_default();
+                        let is_last = exchanger.is_last;
                         match exchanger.addresses {
-                            Ok(addresses) => Ok(Found { host, addresses: dialled(addresses) }),
+                            Ok(addresses) => Ok(Found { host, addresses: dialled(addresses), is_last }),
                             Err(failure) => {
                                 let reply = no_host(&name, &exchanger.name, failure);
-                                Err(NotFound::Host { host, reply })
+                                Err(NotFound::Host { host, reply, is_last })
                             }
                         }
                     }
@@ -190,11 +210,11 @@ impl Lookups {
         }
     }
 
-    /// The name servers of the question's route, else of `[dns]`, else of the system. While its keys have
+    /// The name servers of a route, else of `[dns]`, else of the system. While its keys have
     /// their defaults, what the system says of timeout and attempts holds.
-    fn servers(&mut self, question: &Question) -> Servers {
-        let Dns { resolvers, timeout, attempts } = &question.config.dns;
-        let list = own_resolvers(question).unwrap_or(resolvers);
+    fn servers(&mut self, config: &Config, route: u16) -> Servers {
+        let Dns { resolvers, timeout, attempts } = &config.dns;
+        let list = own_resolvers(config, route).unwrap_or(resolvers);
         let mut servers = Servers {
             list: list.iter().copied().collect(),
             timeout: *timeout,
@@ -218,16 +238,17 @@ impl Lookups {
     }
 }
 
-/// The name servers of the question's route, if it has any of its own.
-fn own_resolvers(question: &Question) -> Option<&std::vec::Vec<SocketAddr>> {
-    match &question.config.route.get(usize::from(question.route))?.via {
+/// The name servers of a route, if it has any of its own.
+fn own_resolvers(config: &Config, route: u16) -> Option<&std::vec::Vec<SocketAddr>> {
+    match &config.route.get(usize::from(route))?.via {
         Via::Mx(mx) if !mx.resolvers.is_empty() => Some(&mx.resolvers),
         _ => None,
     }
 }
 
-fn set(question: &Question) -> u16 {
-    if own_resolvers(question).is_some() { question.route } else { DEFAULT_SET }
+/// By which the cache tells their answers apart.
+fn set(config: &Config, route: u16) -> u16 {
+    if own_resolvers(config, route).is_some() { route } else { DEFAULT_SET }
 }
 
 /// True if one of our listeners would answer there.
@@ -267,6 +288,11 @@ fn no_exchanger(domain: impl Display, why: NoExchanger) -> Reply {
         }
         NoExchanger::NoMore => Reply::new(451, (4, 4), format_args!("{domain}: no mail exchanger")),
     }
+}
+
+/// Why an address literal that is ours leads nowhere.
+pub fn own_literal(domain: &str) -> Reply {
+    no_exchanger(domain, NoExchanger::Loop)
 }
 
 /// Why an exchanger of a domain, or the domain itself in place of one, can't be dialled.

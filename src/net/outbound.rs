@@ -4,18 +4,17 @@
 //! order, speaks SMTP or LMTP by [`client::Session`](crate::smtp::client::Session), and when a
 //! message is done takes the next one that waits for the same destination.
 
-use std::io;
+mod hosts;
+
 use std::net::SocketAddr;
-use std::path::Path;
 
 use heapless::String;
-use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
-use super::names::{Addresses, Found, Names, NotFound, Question, Sought, literal};
+use super::dialling::{Families, Family, Tried, connect_timeout_s};
+use super::names::{Addresses, Names, literal};
 use super::transport::{Moved, Ready, Transport};
-use crate::config::Host;
-use crate::limits::{ADDRESSES, CONNECT_TIMEOUT_S, HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
+use crate::limits::{HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
 use crate::relay::Relay;
 use crate::relay::attempt::Attempt;
 use crate::relay::delivery::{Fate, Hop};
@@ -44,6 +43,8 @@ pub struct With<'a> {
     pub relay: &'a mut Relay,
     /// The helper that looks up names.
     pub names: &'a mut Names,
+    /// Which family of addresses leads anywhere.
+    pub families: &'a mut Families,
     /// The poll.
     pub registry: &'a Registry,
     /// The time of this turn.
@@ -93,8 +94,14 @@ pub struct Outbound {
     token: Token,
     ticket: u32,
     key: Key,
-    /// Which of the route's hosts.
+    /// Whose mail exchangers are the hosts; of use only where the route says so.
+    domain: String<HOST_OCTETS>,
+    /// Which of the route's or the domain's hosts.
     host: usize,
+    /// There are no more of them.
+    is_last: bool,
+    /// What came of those so far.
+    tried: Tried,
     /// The host's name, or the path of its socket.
     name: String<HOST_OCTETS>,
     /// 0 for a Unix socket.
@@ -112,12 +119,15 @@ pub struct Outbound {
 impl Outbound {
     /// Starts on a group: the first host of its route.
     pub fn open(group: Group, token: Token, ticket: u32, with: &mut With<'_>) -> Option<Self> {
-        let work = take_on(group, false, with)?;
+        let mut work = take_on(group, false, with)?;
         let mut slot = Self {
+            domain: with.relay.domain(&mut work.attempt),
             token,
             ticket,
             key: group.key,
             host: 0,
+            is_last: false,
+            tried: Tried::default(),
             name: String::new(),
             port: 0,
             addresses: Addresses::new(),
@@ -140,6 +150,11 @@ impl Outbound {
     /// True if the connection is kept open with nothing to do.
     pub fn is_idle(&self) -> bool {
         self.work.is_none()
+    }
+
+    /// True once a host has been reached.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Talking { .. })
     }
 
     /// True if it can carry a message at once: an idle connection that has said QUIT can't.
@@ -181,90 +196,6 @@ impl Outbound {
         Turn::Again
     }
 
-    /// Asks for the addresses of the present host, or takes them from its name. False: nobody is
-    /// left to deliver to; every recipient has had its outcome.
-    fn look_up(&mut self, with: &mut With<'_>) -> bool {
-        self.state = State::Resolving;
-        self.since_ms = with.now.mono_ms;
-        self.address = None;
-        self.addresses.clear();
-        match with.relay.host(self.key, self.host) {
-            Some(Host::Tcp { name, port }) => (self.name, self.port) = (text(name), *port),
-            Some(Host::Unix(path)) => {
-                (self.name, self.port) = (text(path.display()), 0);
-                return self.dial_socket(with);
-            }
-            None => return self.give_up(&Reply::new(451, (3, 5), "the route has no host"), with),
-        }
-        if let Some(address) = literal(&self.name) {
-            let _ = self.addresses.push(SocketAddr::new(address, self.port));
-            return self.dial(0, with);
-        }
-        let question = Question {
-            ticket: self.ticket,
-            sought: Sought::Host(self.name.clone()),
-            port: self.port,
-            route: self.key.route,
-            config: with.relay.config(),
-        };
-        with.names.ask(question)
-            || self.give_up(&Reply::new(451, (3, 2), "too many names are being looked up"), with)
-    }
-
-    /// The helper's answer. False: nobody is left to deliver to; every recipient has had its outcome.
-    pub fn resolved(&mut self, result: Result<Found, NotFound>, with: &mut With<'_>) -> bool {
-        match result {
-            Ok(found) => {
-                (self.name, self.addresses) = (found.host, found.addresses);
-                self.dial(0, with)
-            }
-            Err(NotFound::Host { reply, .. } | NotFound::Domain(reply)) => self.next_host(&reply, with),
-            Err(NotFound::NoMore) => self.give_up(&Reply::new(451, (4, 4), "no host to dial"), with),
-        }
-    }
-
-    /// Tries the addresses from `place` on. False: as for [`Outbound::look_up`].
-    fn dial(&mut self, place: usize, with: &mut With<'_>) -> bool {
-        let mut reply = Reply::new(451, (4, 1), format_args!("{}: no address to try", self.name));
-        for place in place..self.addresses.len().min(ADDRESSES) {
-            let address = self.addresses[place];
-            self.address = Some(address);
-            self.since_ms = with.now.mono_ms;
-            self.ready = Ready::unknown();
-            match TcpStream::connect(address).and_then(|stream| self.watch(Transport::Tcp(stream), with)) {
-                Ok(transport) => {
-                    self.state = State::Connecting { transport, place };
-                    return true;
-                }
-                Err(e) => reply = Reply::new(451, (4, 1), format_args!("{address}: {e}")),
-            }
-        }
-        self.next_host(&reply, with)
-    }
-
-    /// Tries the Unix socket that is the present host. False: as for [`Outbound::look_up`].
-    fn dial_socket(&mut self, with: &mut With<'_>) -> bool {
-        self.ready = Ready::unknown();
-        let dialled = UnixStream::connect(Path::new(self.name.as_str()));
-        match dialled.and_then(|stream| self.watch(Transport::Unix(stream), with)) {
-            Ok(transport) => {
-                self.state = State::Connecting { transport, place: 0 };
-                true
-            }
-            Err(e) => {
-                let reply = Reply::new(451, (4, 1), format_args!("{}: {e}", self.name));
-                self.next_host(&reply, with)
-            }
-        }
-    }
-
-    /// Has the poll tell of a connection.
-    fn watch(&self, mut transport: Transport, with: &With<'_>) -> io::Result<Transport> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        with.registry.register(&mut transport, self.token, interest)?;
-        Ok(transport)
-    }
-
     /// Sees whether the connection stands; `None`: go on at once.
     fn connected(&mut self, with: &mut With<'_>) -> Option<Turn> {
         let State::Connecting { transport, place } = &self.state else { return None };
@@ -280,6 +211,10 @@ impl Outbound {
         }
         if let State::Connecting { transport, .. } = std::mem::replace(&mut self.state, State::Resolving) {
             transport.send_at_once();
+            let silent = self.tried.connect();
+            if let Some(address) = &self.address {
+                with.families.answered(Family::of(address), silent, with.now.mono_ms);
+            }
             self.state = State::Talking { transport, session: Session::new(with.relay.protocol(self.key)) };
             self.input.clear();
             self.output.clear();
@@ -287,36 +222,6 @@ impl Outbound {
             self.ready.refresh();
         }
         None
-    }
-
-    fn dial_next(&mut self, place: usize, why: &dyn std::fmt::Display, with: &mut With<'_>) -> Option<Turn> {
-        let more = if place + 1 < self.addresses.len() {
-            self.dial(place + 1, with)
-        } else {
-            let reply = Reply::new(451, (4, 1), format_args!("{}: {why}", self.host_text()));
-            self.next_host(&reply, with)
-        };
-        if more { None } else { Some(Turn::Over) }
-    }
-
-    /// Goes on to the route's next host, or gives up with what the last one said.
-    fn next_host(&mut self, reply: &Reply, with: &mut With<'_>) -> bool {
-        if with.relay.host(self.key, self.host + 1).is_none() {
-            return self.give_up(reply, with);
-        }
-        with.relay.log_host_failed(&self.host_text(), reply);
-        self.host += 1;
-        self.look_up(with)
-    }
-
-    /// The destination is not to be had now: everybody is deferred and it is left alone for a
-    /// while. Always false.
-    fn give_up(&mut self, reply: &Reply, with: &mut With<'_>) -> bool {
-        let host = self.host_text();
-        with.relay.destination_failed(self.key, &host, reply, with.now);
-        self.decide(&Recipients::all(), Fate::Deferred, reply, with);
-        self.finish_work(with);
-        false
     }
 
     /// Speaks; `None`: go on at once.
@@ -534,10 +439,10 @@ impl Outbound {
         let goes_on = match &self.work {
             None => false,
             Some(_) if stale => {
-                self.host = 0;
+                (self.host, self.is_last, self.tried) = (0, false, Tried::default());
                 self.look_up(with)
             }
-            Some(_) => self.next_host(reply, with),
+            Some(_) => self.next_host(Fate::Deferred, reply, with),
         };
         if goes_on { None } else { Some(Turn::Over) }
     }
@@ -589,7 +494,7 @@ impl Outbound {
         let wait_s = match &self.state {
             // The helper always answers, in its own time.
             State::Resolving => return None,
-            State::Connecting { .. } => CONNECT_TIMEOUT_S,
+            State::Connecting { place, .. } => connect_timeout_s(&self.addresses, *place),
             State::Talking { session, .. } => match session.waiting() {
                 Waiting::Idle if self.work.is_none() => IDLE_CONNECTION_S,
                 waiting => waiting.timeout_s()?,
@@ -604,6 +509,7 @@ impl Outbound {
             State::Resolving => None,
             State::Connecting { place, .. } => {
                 let place = *place;
+                self.tried.timed_out(&mut self.addresses, place);
                 self.dial_next(place, &"connection timed out", with)
             }
             State::Talking { session, .. } => {

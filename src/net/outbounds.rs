@@ -4,6 +4,7 @@ use std::io;
 
 use mio::{Registry, Token};
 
+use super::dialling::Families;
 use super::mailboxes::Mailboxes;
 use super::names::{self, Names};
 use super::outbound::{Outbound, Turn, With};
@@ -30,18 +31,25 @@ pub struct Kit<'a> {
 
 impl Kit<'_> {
     /// What one slot works with.
-    fn with<'b>(&'b mut self, terms: &'b Terms<'b>, names: &'b mut Names) -> With<'b> {
-        let Self { scratch, relay, registry, now, .. } = self;
-        With { terms, scratch, relay, names, registry, now: *now }
+    fn with<'b>(&'b mut self, terms: &'b Terms<'b>, ways: &'b mut Ways) -> With<'b> {
+        let (Self { scratch, relay, registry, now, .. }, Ways { names, families }) = (self, ways);
+        With { terms, scratch, relay, names, families, registry, now: *now }
     }
 }
 
-/// The slots and the helper that looks names up for them.
+/// What leads to hosts.
+struct Ways {
+    /// The helper that looks names up.
+    names: Names,
+    families: Families,
+}
+
+/// The slots and what leads them to hosts.
 pub struct Outbounds {
     slots: Box<[Option<Outbound>]>,
     /// Slots that can work now.
     ready: Box<[bool]>,
-    names: Names,
+    ways: Ways,
     first_token: usize,
     /// Tells the answers for a slot's present use from those for an earlier one.
     uses: u32,
@@ -76,7 +84,7 @@ impl Outbounds {
         Ok(Self {
             slots: (0..count).map(|_| None).collect(),
             ready: vec![false; count].into_boxed_slice(),
-            names: names::start(wake)?,
+            ways: Ways { names: names::start(wake)?, families: Families::default() },
             first_token,
             uses: 0,
         })
@@ -95,9 +103,9 @@ impl Outbounds {
         (self.slots.iter().flatten().count(), self.slots.len())
     }
 
-    /// True if no slot has recipients to deliver to.
+    /// True if no slot is in the middle of anything: where nothing was said yet, nothing is broken off.
     pub fn is_idle(&self) -> bool {
-        self.slots.iter().flatten().all(Outbound::is_idle)
+        self.slots.iter().flatten().all(|outbound| outbound.is_idle() || !outbound.is_connected())
     }
 
     /// True if a slot could work on at once.
@@ -139,13 +147,13 @@ impl Outbounds {
         let ticket = (self.uses << 8) | slot as u32 & 0xff;
         let token = Token(self.first_token + slot);
         let terms = Terms { hostname: kit.hostname, pipelining: true };
-        let with = &mut kit.with(&terms, &mut self.names);
+        let with = &mut kit.with(&terms, &mut self.ways);
         self.slots[slot] = Outbound::open(group, token, ticket, with);
     }
 
     /// Lets every slot that can work do its share, takes the helper's answers, ends waits.
     pub fn work(&mut self, kit: &mut Kit<'_>) {
-        while let Some(answer) = self.names.answer() {
+        while let Some(answer) = self.ways.names.answer() {
             let slot = (answer.ticket & 0xff) as usize;
             if self.slots.get(slot).is_some_and(|s| s.as_ref().is_some_and(|o| o.is_resolving(answer.ticket)))
             {
@@ -183,7 +191,7 @@ impl Outbounds {
     ) {
         let Some(outbound) = &mut self.slots[slot] else { return };
         let terms = Terms { hostname: kit.hostname, pipelining: true };
-        let with = &mut kit.with(&terms, &mut self.names);
+        let with = &mut kit.with(&terms, &mut self.ways);
         match work(outbound, with) {
             Turn::Wait => {}
             Turn::Again => self.ready[slot] = true,

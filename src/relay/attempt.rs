@@ -6,7 +6,8 @@ use heapless::String;
 
 use super::Relay;
 use super::round::{Custody, Group};
-use crate::limits::{ENVID_OCTETS, PATH_OCTETS};
+use crate::limits::{ENVID_OCTETS, HOST_OCTETS, PATH_OCTETS};
+use crate::smtp::address::Address;
 use crate::smtp::client::{Recipient, Transaction};
 use crate::smtp::command::{Body, Ret};
 use crate::spool::{ContentSum, Cursor, Damage, Head, Line, Place};
@@ -130,6 +131,21 @@ impl Relay {
         })?;
         attempt.cursor = behind;
         if named { Ok(()) } else { Err(Damage::Envelope) }
+    }
+
+    /// The domain that the group's recipients are in, by the first of them; empty if it can't be read,
+    /// which the next step finds out.
+    pub fn domain(&mut self, attempt: &mut Attempt) -> String<HOST_OCTETS> {
+        let mut domain = String::new();
+        if let Some(first) = attempt.group.who.nth(0) {
+            let _ = self.name(attempt, first, |recipient| {
+                if let Some(address) = Address::parse(recipient.forward_path) {
+                    domain = String::try_from(address.domain).unwrap_or_default();
+                }
+            });
+        }
+        attempt.rewind();
+        domain
     }
 
     /// Reads the next piece of content; 0 at its end, and only if all of it was right: nothing may be

@@ -18,6 +18,7 @@ use super::round::{Afterwards, Custody, Group, Phase, RoundIndex, Via};
 use super::route;
 use crate::config;
 use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
+use crate::smtp::address::Address;
 use crate::smtp::command::Notify;
 use crate::smtp::reply::Reply;
 use crate::spool::{Cursor, Damage, Line, Place, RealDisk, RecipientState, Store};
@@ -584,7 +585,16 @@ fn forward_path(store: &mut Store<RealDisk>, place: Place, who: u16) -> (String<
 
 /// Where a recipient goes by the routes; `None` if none leads there.
 pub(super) fn key_of(config: &config::Config, from: &str, to: &str) -> Option<Key> {
-    route::find(config, from, to).map(|route| Key { route, domain: 0 })
+    route::find(config, from, to).map(|route| key_by(config, route, to))
+}
+
+/// Where a recipient goes that takes this route.
+pub(super) fn key_by(config: &config::Config, route: u16, to: &str) -> Key {
+    let key = Key { route, domain: 0 };
+    match (via(config, key), Address::parse(to)) {
+        (Some(config::Via::Mx(_)), Some(to)) => Key::of_domain(route, to.domain),
+        _ => key,
+    }
 }
 
 fn via(config: &config::Config, key: Key) -> Option<&config::Via> {

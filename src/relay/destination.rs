@@ -5,6 +5,8 @@
 //! greeting), a back-off during which nobody is sent there. So a dead one costs one try now
 //! and then, and never delays the others.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use heapless::String;
@@ -18,6 +20,9 @@ const OVERDUE_SPREAD_MS: u64 = 60_000;
 /// The longest time a destination is left alone: it may be back any moment.
 const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Keyed anew by each start: nobody can make a domain whose hash is another one's, and so get its mail.
+static HASHES: OnceLock<RandomState> = OnceLock::new();
+
 /// Which destination: the route's place in the configuration, and a hash of the domain where the
 /// route alone does not decide it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +30,21 @@ pub struct Key {
     /// Index of the route.
     pub route: u16,
     /// Hash of the domain, 0 if the route alone decides.
-    pub domain: u32,
+    pub domain: u64,
+}
+
+impl Key {
+    /// The destination of mail for a domain that takes a route; the domain's case does not count.
+    pub fn of_domain(route: u16, domain: &str) -> Self {
+        let mut hash = HASHES.get_or_init(RandomState::new).build_hasher();
+        domain.bytes().for_each(|octet| hash.write_u8(octet.to_ascii_lowercase()));
+        Self { route, domain: hash.finish().max(1) }
+    }
+}
+
+/// A number made of another one, different in every run of the program.
+pub fn drawn(from: u32) -> u64 {
+    HASHES.get_or_init(RandomState::new).hash_one(from)
 }
 
 /// What is known of one destination.
@@ -324,7 +343,7 @@ mod tests {
 
     const WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
-    fn key(domain: u32) -> Key {
+    fn key(domain: u64) -> Key {
         Key { route: 0, domain }
     }
 
@@ -373,6 +392,15 @@ mod tests {
     }
 
     #[test]
+    fn domains_are_destinations_of_their_own() {
+        let key = |route, domain| Key::of_domain(route, domain);
+        assert_eq!(key(1, "Example.test"), key(1, "example.TEST"));
+        assert_ne!(key(1, "example.test"), key(1, "example.tesu"));
+        assert_ne!(key(1, "example.test"), key(2, "example.test"));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
     fn failures_side_by_side_count_once() {
         let mut all = Destinations::new();
         all.open(key(1), 0).unwrap();
@@ -385,8 +413,8 @@ mod tests {
     fn the_longest_unused_is_forgotten_and_a_busy_one_never() {
         let mut all = Destinations::new();
         for n in 0..DESTINATIONS {
-            let n = u32::try_from(n).unwrap();
-            let slot = all.open(key(n), u64::from(n)).unwrap();
+            let n = n as u64;
+            let slot = all.open(key(n), n).unwrap();
             if n == 0 {
                 all.started(slot, 0);
             }

@@ -7,7 +7,7 @@ use log::info;
 use super::Relay;
 use super::access::{self, Verdict};
 use super::client::{Client, Remote, rule};
-use super::destination::Key;
+use super::delivery::key_by;
 use super::mailbox;
 use super::notes::Note;
 use super::quoted::Quoted;
@@ -142,7 +142,7 @@ impl Relay {
         self.store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
         if transaction.recipients == 0 {
             let about = &mut self.incoming[slot].about;
-            about.key = Key { route, domain: 0 };
+            about.key = key_by(&self.config, route, path);
             about.first = String::try_from(path).unwrap_or_default();
         }
         Ok(())

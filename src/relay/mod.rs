@@ -430,6 +430,14 @@ impl Relay {
         }
     }
 
+    /// The port of the mail exchangers, if the destination's hosts are those of a domain.
+    pub fn exchanger_port(&self, key: Key) -> Option<u16> {
+        match &self.config.route.get(usize::from(key.route))?.via {
+            config::Via::Mx(mx) => Some(mx.port),
+            _ => None,
+        }
+    }
+
     /// What a destination's hosts speak.
     pub fn protocol(&self, key: Key) -> Protocol {
         match self.config.route.get(usize::from(key.route)).map(|route| &route.via) {

@@ -1,7 +1,7 @@
 //! A next hop that follows a script and records every message it answered 250.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,6 +53,7 @@ type Script = dyn Fn(usize, &Event) -> Act + Send + Sync;
 
 pub struct NextHop {
     pub port: u16,
+    at: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -76,7 +77,7 @@ impl NextHop {
 
     /// Follows `script` on this listener.
     pub fn on(listener: TcpListener, script: impl Fn(usize, &Event) -> Act + Send + Sync + 'static) -> Self {
-        let port = listener.local_addr().expect("a bound socket").port();
+        let at = listener.local_addr().expect("a bound socket");
         let shared = Arc::new(Shared {
             script: Box::new(script),
             taken: Mutex::default(),
@@ -85,11 +86,11 @@ impl NextHop {
         });
         let of_listener = Arc::clone(&shared);
         thread::spawn(move || of_listener.listen(&listener));
-        Self { port, shared }
+        Self { port: at.port(), at, shared }
     }
 
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.at.to_string()
     }
 
     pub fn taken(&self) -> Vec<Taken> {
@@ -115,7 +116,7 @@ impl Drop for NextHop {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
         // Wakes the listener, which then closes its port.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.at);
     }
 }
 
