@@ -180,7 +180,7 @@ fn mx_warning(config: &Config) -> Option<String> {
     let at = config.route.iter().position(|route| matches!(route.via, Via::Mx(_)))?;
     let hostname = &config.hostname;
     let is_below = |domain: &&str| hostname.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
-    let failure = if !hostname.contains('.') || PRIVATE.iter().any(|domain| is_below(domain)) {
+    let failure = if !hostname.contains('.') || PRIVATE.iter().any(is_below) {
         Failure::NoName
     } else {
         names::look_up_in_dns(config, at, hostname).err()?
