@@ -154,6 +154,17 @@ pub const LISTENERS: usize = 16;
 
 /// Octets of a users file.
 pub const USERS_FILE_OCTETS: u64 = 32 * 1024;
+/// Octets of an aliases file.
+pub const ALIASES_OCTETS: u64 = 64 * 1024;
+/// Aliases in it.
+pub const ALIAS_ENTRIES: usize = 2048;
+/// Recipients that one alias can lead to.
+pub const ALIAS_TARGETS: usize = 100;
+/// How many aliases can lead to one another.
+pub const ALIAS_DEPTH: u8 = 10;
+/// Names that are looked at on the way to an alias's recipients.
+pub const ALIAS_NAMES: usize = 256;
+
 /// Octets of a configuration file.
 pub const CONFIG_OCTETS: u64 = 1024 * 1024;
 /// Octets a message may have, the most that `limits.message_size` can be set to.

@@ -17,6 +17,7 @@ use crate::limits::PASSWORD_OCTETS;
 use crate::net::ceiling::memory_ceiling;
 use crate::net::names;
 use crate::net::tls::Credentials;
+use crate::relay::aliases::Aliases;
 use crate::relay::users::{self, Users};
 use crate::relay::{group, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
@@ -67,6 +68,11 @@ pub fn mistakes(config: &Config) -> Vec<String> {
             }
             Ok(_) => {}
         }
+    }
+    if config.aliases.file.as_deref().is_some_and(Path::exists)
+        && let Err(refused) = Aliases::open(config, 0)
+    {
+        found.extend(refused.to_string().lines().map(str::to_owned));
     }
     for name in group::names(config).flatten() {
         match group::find(name) {
@@ -144,6 +150,11 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     if route::find(config, "", &config.postmaster).is_none_or(|at| is_reject(config, at)) {
         warn("no route takes mail for the postmaster: mail servers must (RFC 5321 4.5.1)");
     }
+    if catches_elsewhere(config) {
+        warn(
+            "aliases: \"*\" takes every name without an alias where the mailboxes are not Maildirs of ours: write NAME: NAME for each of them",
+        );
+    }
     let takes_all = config.route.iter().position(|route| route.to.is_empty() && route.from.is_empty());
     if let Some(at) = takes_all.filter(|at| at + 1 < config.route.len()) {
         warn(&format!("route {} takes everything: those after it are never asked", at + 1));
@@ -192,6 +203,17 @@ fn mx_warning(config: &Config) -> Option<String> {
         ));
     }
     Some(format!("route {} (mx): no name server can tell about {hostname:?} now: mail would wait", at + 1))
+}
+
+/// True if unknown names are caught at a domain whose mailboxes nobody here can look up.
+fn catches_elsewhere(config: &Config) -> bool {
+    let Ok(Some(aliases)) = Aliases::open(config, 0) else { return false };
+    let is_elsewhere = |domain: &String| {
+        let route = route::find(config, "", &format!("someone@{domain}"));
+        let via = route.and_then(|at| config.route.get(usize::from(at))).map(|route| &route.via);
+        aliases.table().catch_all(domain).is_some() && !matches!(via, Some(Via::Maildir(_) | Via::Reject))
+    };
+    config.local_domains.iter().any(is_elsewhere)
 }
 
 /// What is odd about the place of the spool.
@@ -336,6 +358,24 @@ mod tests {
         assert!(mistakes(&config).is_empty() && run_user(&config).is_none());
         config.run.user = Some("no such user".to_owned());
         assert_eq!(mistakes(&config).len(), usize::from(geteuid().is_root()), "only root can change");
+    }
+
+    #[test]
+    fn aliases_are_read_and_a_catch_all_before_lmtp_surprises() {
+        let file = std::env::temp_dir().join(format!("pillarbox-check-aliases-{}", std::process::id()));
+        let route = "[[route]]\nto = [\"host.test\"]\nvia = \"lmtp\"\nhosts = [\"unix:/run/x\"]\n";
+        let mut config = Config::parse(route, "host.test").unwrap();
+        config.run.user = None;
+        config.aliases.file = Some(file.clone());
+        std::fs::write(&file, "a: b\nc: |d\ne: /f\n").unwrap();
+        let found = mistakes(&config);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].contains(":2:4: mail is not given to programs"), "{found:?}");
+        for (text, surprises) in [("a: b\n", false), ("*@host.test: b\n", true)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!((mistakes(&config).len(), catches_elsewhere(&config)), (0, surprises), "{text}");
+        }
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

@@ -35,10 +35,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match called.as_ref().and_then(|name| name.to_str()) {
         Some("sendmail") => sendmail::run(None, parser),
         Some("mailq") => queue::run(None, parser),
-        // Aliases are read when they change: there is no table to build.
-        Some("newaliases") => Exit::Ok,
+        Some("newaliases") => new_aliases(),
         _ => command(parser),
     }
+}
+
+/// What `newaliases` does: there is no table to build.
+pub fn new_aliases() -> Exit {
+    print("aliases are read again by themselves when they change: nothing is to be done")
 }
 
 /// Runs the command that the first argument names.

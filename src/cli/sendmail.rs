@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use lexopt::Parser;
 
 use super::exit::Exit;
-use super::{fail, help, load, print, queue, usage};
+use super::{fail, help, load, new_aliases, print, queue, usage};
 use crate::config::Config;
 use letter::Letter;
 use options::{Mode, Options};
@@ -35,8 +35,7 @@ pub fn run(named: Option<PathBuf>, arguments: Parser) -> Exit {
         Mode::Version => return print(help::VERSION),
         Mode::List => return queue::run(options.file, Parser::from_args(["list"])),
         Mode::Retry => return queue::run(options.file, Parser::from_args(["retry", "--all"])),
-        // Aliases are read when they change: there is no table to build.
-        Mode::Aliases => return Exit::Ok,
+        Mode::Aliases => return new_aliases(),
         Mode::Submit | Mode::Smtp => {}
     }
     let config = match load(options.file.as_deref()) {

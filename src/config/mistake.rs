@@ -28,7 +28,7 @@ impl Mistake {
     }
 }
 
-/// A configuration that cannot be used: all that is wrong with it, one a line as `FILE:LINE:COLUMN: text`.
+/// A configuration file, or one that it names, that cannot be used: all that is wrong with it, one a line as `FILE:LINE:COLUMN: text`.
 #[derive(Debug)]
 pub struct Refused {
     file: PathBuf,
@@ -41,7 +41,8 @@ impl Refused {
         Self { file: file.to_owned(), mistakes }
     }
 
-    pub(super) fn unreadable(file: &Path, why: &io::Error) -> Self {
+    /// It can't be read at all.
+    pub fn unreadable(file: &Path, why: &io::Error) -> Self {
         Self::new(file, vec![Mistake { line: 0, column: 0, text: format!("can't be read: {why}") }])
     }
 

@@ -42,7 +42,6 @@ const TABLE: &[Unbuilt] = &[
     key("route", "token_command", &[], "AUTH"),
     key("route", "plaintext_auth", &[], "AUTH"),
     key("run", "command_paths", &[], "AUTH"),
-    key("aliases", "file", &[], "aliases"),
     key("run", "metrics", &[], "metrics"),
 ];
 

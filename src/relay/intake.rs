@@ -6,21 +6,22 @@ use log::info;
 
 use super::Relay;
 use super::access::{self, Verdict};
+use super::aliases::Named;
 use super::client::{Client, Remote, rule};
 use super::delivery::key_by;
-use super::mailbox;
+use super::expansion::{self, Expansion};
+use super::incoming::About;
 use super::notes::Note;
 use super::quoted::Quoted;
 use super::rates::Party;
-use crate::config::Via;
-use crate::limits::RECEIVED_OCTETS;
+use crate::limits::{PATH_OCTETS, RECEIVED_OCTETS};
 use crate::mail::date::Date;
 use crate::mail::received::{self, Trace};
 use crate::smtp::buffer::Buffer;
 use crate::smtp::command::{Mail, Recipient};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Answer, BAD_CONTENT, Question, Session, Transaction};
-use crate::spool::{Origin, Refusal, StagingIndex};
+use crate::spool::{Origin, RealDisk, Refusal, StagingIndex, Store};
 use crate::sys::{self, Now};
 
 impl Relay {
@@ -116,6 +117,10 @@ impl Relay {
             ..Origin::default()
         };
         about.id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
+        about.first.clear();
+        if let Some(aliases) = &mut self.aliases {
+            aliases.parts().1.begin(slot);
+        }
         Ok(())
     }
 
@@ -127,25 +132,31 @@ impl Relay {
         transaction: &Transaction,
         recipient: &Recipient,
     ) -> Result<(), Reply> {
+        let Self { config, store, aliases, incoming, .. } = self;
+        let about = &mut incoming[slot].about;
         let peer = access::Peer { trusted: client.trusted, user: session.user() };
         // The one that is kept, so that the message goes the same way after a restart.
-        let reverse = self.incoming[slot].about.reverse_path();
-        let verdict =
-            access::judge(&self.config, &peer, client.role, reverse, recipient.forward_path.as_str());
+        let reverse = about.reverse_path();
+        let verdict = access::judge(config, &peer, client.role, reverse, recipient.forward_path.as_str());
         let (route, path) = match verdict {
             Verdict::Refuse(reply) => return Err(reply),
             Verdict::Accept { route, forward_path } => (route, forward_path),
         };
-        if let Some(Via::Maildir(maildir)) = self.config.route.get(usize::from(route)).map(|r| &r.via) {
-            mailbox::check(maildir, path)?;
-        }
-        self.store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
-        if transaction.recipients == 0 {
-            let about = &mut self.incoming[slot].about;
-            about.key = key_by(&self.config, route, path);
-            about.first = String::try_from(path).unwrap_or_default();
-        }
-        Ok(())
+        let Some(aliases) = aliases else {
+            expansion::way(config, reverse, path)?;
+            store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
+            if transaction.recipients == 0 {
+                about.key = key_by(config, route, path);
+                about.first = String::try_from(path).unwrap_or_default();
+            }
+            return Ok(());
+        };
+        aliases.refresh(config);
+        let (table, named) = aliases.parts();
+        let reverse = String::<PATH_OCTETS>::try_from(reverse).unwrap_or_default();
+        let expansion = Expansion::of(config, table, &reverse, path)?;
+        expansion.judge()?;
+        add_all(store, about, named, slot, recipient, &expansion)
     }
 
     /// The content may come: it starts with our trace field.
@@ -212,6 +223,42 @@ impl Relay {
     pub fn abandon(&mut self, slot: usize) {
         self.store.abort(staging(slot));
     }
+}
+
+/// Adds the recipients that a name leads to, or that name itself, unless they are named already. All of
+/// them or none: half an alias in the envelope would be delivered twice.
+#[expect(clippy::result_large_err, reason = "once a recipient; a reply is never boxed")]
+fn add_all(
+    store: &mut Store<RealDisk>,
+    about: &mut About,
+    named: &mut Named,
+    slot: usize,
+    recipient: &Recipient,
+    expansion: &Expansion<'_>,
+) -> Result<(), Reply> {
+    let given = recipient.forward_path.as_str();
+    let orcpt = match recipient.orcpt.as_str() {
+        "" if expansion.is_alias() => expansion::original(given),
+        _ => recipient.orcpt.clone(),
+    };
+    let octets = |path: expansion::Path| path.len() + orcpt.len();
+    let others = expansion.recipients().filter(|path| !named.has(slot, path, expansion.is_ours(path)));
+    store.make_room(staging(slot), others.map(octets)).map_err(reply_to)?;
+    for path in expansion.recipients() {
+        let is_ours = expansion.is_ours(&path);
+        if named.has(slot, &path, is_ours) {
+            continue;
+        }
+        store.recipient(staging(slot), &path, recipient.notify, &orcpt).map_err(reply_to)?;
+        named.add(slot, &path, is_ours);
+        if about.first.is_empty() {
+            about.key = expansion.key(&path);
+            // The trace field goes to all of them: it names whom the sender named.
+            let first = if expansion.is_alias() { given } else { &path };
+            about.first = String::try_from(first).unwrap_or_default();
+        }
+    }
+    Ok(())
 }
 
 /// What a refusal of the spool is to a client.

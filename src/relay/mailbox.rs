@@ -52,33 +52,42 @@ fn folder(maildir: &Maildir, forward_path: &str) -> Option<Folder> {
 }
 
 /// [`directory`], and that it is there where the route demands it (`recipients = "existing"`), else
-/// 550 5.1.1, or 451 4.3.0 if the disk does not say. Asks the file system. The postmaster always
-/// has a mailbox (RFC 5321 4.5.1).
+/// 550 5.1.1, or 451 4.3.0 if the disk does not say. Asks the file system.
 pub fn check(maildir: &Maildir, forward_path: &str) -> Result<(), Reply> {
-    let directory = directory(maildir, forward_path)?;
-    let is_postmaster = Address::parse(forward_path)
-        .is_some_and(|address| user(address.local).eq_ignore_ascii_case("postmaster"));
-    if maildir.recipients == Recipients::Any || is_postmaster {
-        return Ok(());
+    match maildir.recipients {
+        Recipients::Any => directory(maildir, forward_path).map(drop),
+        Recipients::Existing if exists(maildir, forward_path)? => Ok(()),
+        Recipients::Existing => Err(Reply::new(550, (1, 1), "no such mailbox here")),
     }
-    let mut answer = Reply::new(550, (1, 1), "no such mailbox here");
+}
+
+/// True if somebody has that mailbox; 550 5.1.3 if nobody can, 451 4.3.0 if the disk does not say. The
+/// postmaster always has one (RFC 5321 4.5.1).
+pub fn exists(maildir: &Maildir, forward_path: &str) -> Result<bool, Reply> {
+    let directory = directory(maildir, forward_path)?;
+    if Address::parse(forward_path)
+        .is_some_and(|address| user(address.local).eq_ignore_ascii_case("postmaster"))
+    {
+        return Ok(true);
+    }
+    let mut answer = Ok(false);
     for part in ["new", "cur"] {
         let mut path = String::<{ MAILBOX_PATH_OCTETS + 4 }>::new();
         // It has room for what is added.
         let _ = write!(path, "{directory}/{part}");
         match std::fs::metadata(path.as_str()) {
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(metadata) if metadata.is_dir() => return Ok(true),
             Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                answer = Reply::new(451, (3, 0), "the mailbox can't be looked up now");
+                answer = Err(Reply::new(451, (3, 0), "the mailbox can't be looked up now"));
             }
             _ => {}
         }
     }
-    Err(answer)
+    answer
 }
 
 /// The local-part without its `+detail`.
-fn user(local: &str) -> &str {
+pub fn user(local: &str) -> &str {
     match local.split_once('+') {
         Some((user, _)) if !user.is_empty() => user,
         _ => local,

@@ -6,12 +6,14 @@
 
 pub mod access;
 mod ageing;
+pub mod aliases;
 pub mod attempt;
 pub mod client;
 pub mod deed;
 pub mod delivery;
 pub mod desk;
 pub mod destination;
+pub mod expansion;
 pub mod failures;
 pub mod group;
 pub mod health;
@@ -57,6 +59,7 @@ use crate::smtp::server::{Answer, Session};
 use crate::spool::{Damage, Found, Message, OpenError, RealDisk, Settings, Store};
 use crate::sys::Now;
 
+use aliases::Aliases;
 use attempt::Attempt;
 use client::Client;
 use delivery::via_name;
@@ -142,6 +145,8 @@ pub struct Relay {
     /// The group of each route's mailboxes, by number.
     groups: [Option<u32>; ROUTES],
     in_notice: [bool; SPARES],
+    /// None if no file is named.
+    aliases: Option<Aliases>,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
     /// Ages, and the clock they depend on.
@@ -191,6 +196,7 @@ impl Relay {
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
         let (rounds, users) = (rounds(&config), login::users(&config));
         let groups = group::numbers(&config).map_err(io::Error::other)?;
+        let aliases = Aliases::open(&config, slots).map_err(io::Error::other)?;
         let mut queue = Queue::new(queue_places(&config));
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
             take_in(&mut queue, &found, &config, now)
@@ -206,6 +212,7 @@ impl Relay {
             slots,
             groups,
             in_notice: [false; SPARES],
+            aliases,
             pauses: false,
             ageing: ageing::Ageing::new(now),
             counters: Counters::default(),
@@ -230,6 +237,7 @@ impl Relay {
             + Queue::heap_octets(queue_places(config))
             + Rounds::heap_octets(rounds(config))
             + Destinations::OCTETS
+            + config.aliases.file.as_ref().map_or(0, |_| Aliases::heap_octets(slots))
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
@@ -408,7 +416,9 @@ impl Relay {
     pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) -> Result<(), std::string::String> {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
         self.pauses = false;
-        self.groups = group::numbers(&config)?;
+        let groups = group::numbers(&config)?;
+        self.aliases = Aliases::open(&config, self.slots).map_err(|refused| refused.to_string())?;
+        self.groups = groups;
         self.users = login::users(&config);
         self.config = config;
         self.destinations.clear(&mut self.queue, now.mono_ms);

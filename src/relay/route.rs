@@ -12,8 +12,7 @@ use crate::smtp::address::Address;
 /// the first local domain.
 pub fn find(config: &Config, reverse_path: &str, forward_path: &str) -> Option<u16> {
     let to = Address::parse(postmaster(config, forward_path).unwrap_or(forward_path))?;
-    let domain = if is_own_literal(config, to.domain) { config.local_domains.first()? } else { to.domain };
-    let to = Some((to.local, domain));
+    let to = Some((to.local, local_name(config, to.domain)));
     let from = Address::parse(reverse_path).map(|from| (from.local, from.domain));
     let fits = |patterns: &[crate::config::Pattern], address| {
         patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(address))
@@ -27,6 +26,14 @@ pub fn is_local(config: &Config, domain: &str) -> bool {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     config.local_domains.iter().any(|local| local.eq_ignore_ascii_case(domain))
         || is_own_literal(config, domain)
+}
+
+/// The domain; for an address literal of our own, the first local one.
+pub fn local_name<'a>(config: &'a Config, domain: &'a str) -> &'a str {
+    match config.local_domains.first() {
+        Some(first) if is_own_literal(config, domain) => first,
+        _ => domain,
+    }
 }
 
 /// Where mail for the postmaster goes, if `forward_path` is one whose mail goes elsewhere: the bare

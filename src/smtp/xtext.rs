@@ -34,6 +34,17 @@ pub fn decoded(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
+/// Printable ASCII as xtext.
+pub fn encoded(text: &str) -> impl Iterator<Item = char> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.bytes().flat_map(|octet| {
+        let pair = [b'+', DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]];
+        let is_plain = matches!(octet, b'!'..=b'~') && !matches!(octet, b'+' | b'=');
+        let (octets, count) = if is_plain { ([octet, 0, 0], 1) } else { (pair, 3) };
+        octets.into_iter().take(count).map(char::from)
+    })
+}
+
 /// The octet that two upper-case hexadecimal digits stand for.
 fn value(high: u8, low: u8) -> Option<u8> {
     let digit = |octet: u8| match octet {
@@ -47,12 +58,11 @@ fn value(high: u8, low: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     extern crate std;
-    use std::format;
     use std::string::String;
 
     use proptest::prelude::*;
 
-    use super::{decoded, is_valid};
+    use super::{decoded, encoded, is_valid};
 
     #[test]
     fn only_xtext_is_valid() {
@@ -68,10 +78,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
         fn printable_text_survives_the_code(text in "[ -~]{0,40}") {
-            let code: String = text.bytes().map(|o| match o {
-                b' ' | b'+' | b'=' => format!("+{o:02X}"),
-                _ => String::from(char::from(o)),
-            }).collect();
+            let code: String = encoded(&text).collect();
             prop_assert!(is_valid(&code));
             prop_assert_eq!(decoded(&code).collect::<String>(), text);
         }

@@ -6,14 +6,14 @@
 use std::io;
 
 use super::disk::{Disk, Folder};
-use super::envelope::{self, Line, Origin, Unwritable};
+use super::envelope::{self, LINE_OCTETS, Line, Origin, Unwritable};
 use super::gather::Out;
 use super::id::Id;
 use super::layout::{HEAD_OCTETS, Head, LARGE_KEY, LARGE_PLACE};
 use super::reader::Reader;
 use super::status::RecipientState;
 use super::store::{Message, Place, Store, Usage};
-use crate::limits::{LARGE_OCTETS, RECIPIENTS};
+use crate::limits::{LARGE_OCTETS, ORCPT_OCTETS, PATH_OCTETS, RECIPIENTS};
 use crate::smtp::command::Notify;
 
 /// Octets that an envelope is taken to need when room is kept for a message.
@@ -170,6 +170,22 @@ impl<D: Disk> Store<D> {
             return Err(refusal);
         }
         Ok(id)
+    }
+
+    /// Keeps room for recipients, so that of those who belong together none is refused for want of room:
+    /// for each, the octets of its path and of its ORCPT.
+    pub fn make_room(
+        &mut self,
+        s: StagingIndex,
+        recipients: impl Iterator<Item = usize>,
+    ) -> Result<(), Refusal> {
+        let draft = *self.draft(s);
+        let (mut count, mut octets) = (usize::from(draft.recipients), draft.octets());
+        for variable in recipients {
+            count += 1;
+            octets += (variable + LINE_OCTETS - PATH_OCTETS - ORCPT_OCTETS) as u64;
+        }
+        if count > RECIPIENTS { Err(Refusal::Recipients) } else { self.reserve(s, octets) }
     }
 
     /// Adds a recipient: its forward-path without brackets, and its DSN parameters. After an

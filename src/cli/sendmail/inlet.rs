@@ -10,13 +10,14 @@ use super::options::Options;
 use crate::cli::exit::Exit;
 use crate::cli::spill::Spill;
 use crate::cli::{fail, offline};
-use crate::config::{Config, Via};
+use crate::config::Config;
 use crate::limits::{RECEIVED_OCTETS, RECIPIENTS};
 use crate::mail::date::Date;
 use crate::mail::header::{Missing, Rules, Scanner};
 use crate::mail::received::{self, Trace};
 use crate::relay::access::{self, Peer, Verdict};
-use crate::relay::mailbox;
+use crate::relay::aliases::Aliases;
+use crate::relay::expansion::{self, Expansion};
 use crate::smtp::address::Path;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::reply::Reply;
@@ -41,16 +42,19 @@ pub fn store(config: &Config, options: &Options, letter: &mut Letter) -> Exit {
         Ok(store) => store,
         Err(exit) => return exit,
     };
+    let aliases = match Aliases::open(config, 0) {
+        Ok(aliases) => aliases,
+        Err(wrong) => return fail(Exit::Config, wrong),
+    };
     let recipients = std::mem::take(&mut letter.recipients);
-    let mut paths = Vec::with_capacity(recipients.len());
+    let mut targets = Vec::with_capacity(recipients.len());
     for recipient in &recipients {
-        match forward_path(config, letter.sender.as_str(), recipient) {
-            Ok(path) => paths.push(path),
-            Err(reply) => return refused(recipient.as_str(), &reply),
+        if let Err(reply) = add(config, aliases.as_ref(), letter.sender.as_str(), recipient, &mut targets) {
+            return refused(recipient.as_str(), &reply);
         }
     }
     let most = RECIPIENTS.min(usize::from(config.limits.recipients)).max(1);
-    for group in paths.chunks(most) {
+    for group in targets.chunks(most) {
         if let Err(exit) = store_one(&mut store, config, options, letter, group, user.as_raw()) {
             return exit;
         }
@@ -58,20 +62,43 @@ pub fn store(config: &Config, options: &Options, letter: &mut Letter) -> Exit {
     Exit::Ok
 }
 
-/// The path that the relay would have taken at RCPT.
+/// A forward-path, and the ORCPT that goes with it.
+#[derive(PartialEq)]
+struct Target {
+    path: String,
+    orcpt: String,
+}
+
+/// Adds the paths that the relay would have taken at RCPT.
 #[expect(clippy::result_large_err, reason = "once a recipient; a reply is never boxed")]
-fn forward_path<'a>(config: &'a Config, sender: &str, recipient: &'a Path) -> Result<&'a str, Reply> {
+fn add(
+    config: &Config,
+    aliases: Option<&Aliases>,
+    sender: &str,
+    recipient: &Path,
+    targets: &mut Vec<Target>,
+) -> Result<(), Reply> {
     let peer = Peer { trusted: true, user: None };
-    match access::judge(config, &peer, Role::Submission, sender, recipient.as_str()) {
-        Verdict::Refuse(reply) => Err(reply),
-        Verdict::Accept { route, forward_path } => {
-            if let Some(Via::Maildir(maildir)) = config.route.get(usize::from(route)).map(|route| &route.via)
-            {
-                mailbox::check(maildir, forward_path)?;
-            }
-            Ok(forward_path)
+    let given = recipient.as_str();
+    let path = match access::judge(config, &peer, Role::Submission, sender, given) {
+        Verdict::Refuse(reply) => return Err(reply),
+        Verdict::Accept { forward_path, .. } => forward_path,
+    };
+    let Some(aliases) = aliases else {
+        expansion::way(config, sender, path)?;
+        targets.push(Target { path: path.to_owned(), orcpt: String::new() });
+        return Ok(());
+    };
+    let expansion = Expansion::of(config, aliases.table(), sender, path)?;
+    expansion.judge()?;
+    let orcpt =
+        if expansion.is_alias() { expansion::original(given).as_str().to_owned() } else { String::new() };
+    for path in expansion.recipients() {
+        if !targets.iter().any(|target| target.path == path.as_str()) {
+            targets.push(Target { path: path.as_str().to_owned(), orcpt: orcpt.clone() });
         }
     }
+    Ok(())
 }
 
 fn refused(recipient: &str, reply: &Reply) -> Exit {
@@ -88,7 +115,7 @@ fn store_one(
     config: &Config,
     options: &Options,
     letter: &mut Letter,
-    recipients: &[&str],
+    targets: &[Target],
     user: u32,
 ) -> Result<(), Exit> {
     let unix_s = sys::unix_s();
@@ -98,14 +125,14 @@ fn store_one(
         client: &client,
         size: Some(letter.content.octets()),
         body: letter.body,
-        smtputf8: letter.needs_smtputf8() || recipients.iter().any(|path| !path.is_ascii()),
+        smtputf8: letter.needs_smtputf8() || targets.iter().any(|target| !target.path.is_ascii()),
         ret: options.ret,
         envid: &options.envid,
         ..Origin::default()
     };
     let id = store.begin(STAGING, &origin, unix_s).map_err(said)?.text();
-    for path in recipients {
-        store.recipient(STAGING, path, options.notify, "").map_err(said)?;
+    for Target { path, orcpt } in targets {
+        store.recipient(STAGING, path, options.notify, orcpt).map_err(said)?;
     }
     let date = Date { unix_s: i64::try_from(unix_s).unwrap_or(0), offset_min: sys::zone_offset_min(unix_s) };
     let trace = Trace {
@@ -113,7 +140,11 @@ fn store_one(
         hostname: &config.hostname,
         protocol: "",
         id: &id,
-        recipient: if let [only] = recipients { Some(only) } else { None },
+        // The trace field names nobody whom the sender did not name.
+        recipient: match targets {
+            [Target { path, orcpt }] if orcpt.is_empty() => Some(path),
+            _ => None,
+        },
         date,
     };
     let mut field = Buffer::<RECEIVED_OCTETS>::new();
