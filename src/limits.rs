@@ -53,9 +53,17 @@ pub const RECEIVED_LINES: u32 = 100;
 pub const FIELD_NAME_OCTETS: usize = 128;
 /// Octets of a `From:` field's value that are kept while a sender is rewritten; a longer one is
 /// replaced by what is known of it.
-pub const FROM_OCTETS: usize = 400;
+pub const FROM_OCTETS: usize = 320;
 /// Octets of blanks and comments behind an address without a domain; behind more it stays as it is.
 pub const GAP_OCTETS: usize = 128;
+/// Octets of a boundary (RFC 2046 5.1.1).
+pub const BOUNDARY_OCTETS: usize = 70;
+/// Octets of a `Content-Type:` in which a boundary is looked for.
+pub const CONTENT_TYPE_OCTETS: usize = 512;
+/// Multipart bodies inside of each other; a message with more is not encoded anew.
+pub const MIME_DEPTH: usize = 8;
+/// Entities (messages and parts) of a message that can be encoded anew; those behind them stay.
+pub const MIME_ENTITIES: usize = 256;
 /// Octets of header that one added `Received:` field takes at most.
 pub const RECEIVED_OCTETS: usize = 1024;
 

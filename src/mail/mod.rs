@@ -8,3 +8,4 @@ mod lexer;
 pub mod qualify;
 pub mod received;
 pub mod rewrite;
+pub mod seven_bit;

@@ -32,6 +32,8 @@ use crate::sys::Now;
 
 /// Steps a slot may take in one turn before the others have theirs.
 const STEPS: usize = 64;
+/// Octets of content that are looked through in one step.
+const SURVEY_OCTETS: usize = 8 * 1024;
 
 /// What a slot works with during one turn.
 pub struct With<'a> {
@@ -300,8 +302,11 @@ impl Outbound {
             // Whatever the server says now ends the connection; it is read so that its end is seen.
             return self.exchange(true, with);
         };
+        if !work.outgoing.is_ready(session.offered()) {
+            return self.survey(with);
+        }
         work.attempt.rewind();
-        work.outgoing.rewind();
+        work.outgoing.begin(session.offered());
         // What rules the message out concerns all who are left; what the server says, those it was told.
         work.named = work.undecided;
         let transaction = work.outgoing.transaction(work.attempt.transaction(work.undecided.len()));
@@ -312,6 +317,20 @@ impl Outbound {
             }
             Err(outcome) => self.hear(&outcome, with),
         }
+    }
+
+    /// Reads a piece of the content, to find out what of it the server cannot take.
+    fn survey(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let work = self.work.as_mut()?;
+        if !work.outgoing.is_surveying() {
+            work.attempt.rewind();
+        }
+        let room = with.scratch.len().min(SURVEY_OCTETS);
+        match with.relay.read(&mut work.attempt, &mut with.scratch[..room]) {
+            Ok(n) => work.outgoing.survey(&with.scratch[..n]),
+            Err(damage) => return self.damaged(damage, with),
+        }
+        None
     }
 
     fn name_recipient(&mut self, nth: u16, with: &mut With<'_>) -> Option<Turn> {

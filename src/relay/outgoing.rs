@@ -1,4 +1,5 @@
-//! What becomes of a message on its way to a next hop: its sender is rewritten, if the route says so.
+//! What becomes of a message on its way to a next hop: its sender is rewritten if the route says so,
+//! and bodies become quoted-printable if the server takes seven bits only.
 //!
 //! The spool keeps the message as it came, so every try and every bounce starts from that. What is
 //! changed has another length: MAIL tells the most that it can be, which servers only use to refuse
@@ -13,15 +14,23 @@ use super::round::Group;
 use crate::config::Via;
 use crate::limits::{DELIVERY_OUTPUT_OCTETS, PATH_OCTETS};
 use crate::mail::rewrite::{Rewriter, Sender};
+use crate::mail::seven_bit::{Converter, Plan, Survey};
 use crate::smtp::client::Transaction;
+use crate::smtp::keyword::Keyword;
+use crate::smtp::offered::Offered;
 
 // Half of an output buffer is what content can take for sure, with a dot more at each line.
-const _: () = assert!(Rewriter::GROWTH + Rewriter::RATIO <= DELIVERY_OUTPUT_OCTETS / 2);
+const _: () = assert!(Rewriter::GROWTH + Converter::GROWTH + RATIO <= DELIVERY_OUTPUT_OCTETS / 2);
+
+/// Octets that can become of one in both filters. The rewriter's growth is header, which passes the
+/// converter as it is.
+const RATIO: usize = Rewriter::RATIO * Converter::RATIO;
 
 /// What is changed in one message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outgoing {
     rewriting: Option<Rewriting>,
+    encoding: Encoding,
 }
 
 #[derive(Debug)]
@@ -33,76 +42,130 @@ struct Rewriting {
     rewriter: Rewriter,
 }
 
-impl Rewriting {
-    fn sender(&mut self) -> (&mut Rewriter, Sender<'_>) {
-        let Self { address, reverse_path, rewriter } = self;
-        (rewriter, Sender { address, reverse_path })
-    }
+/// How far the content is known, and what is done with it.
+#[derive(Debug)]
+enum Encoding {
+    /// Not known; it goes as it is.
+    Unknown,
+    /// It is being read.
+    Surveying(Survey),
+    /// It goes as it is.
+    Known(Plan),
+    /// It goes as the plan says.
+    Converting(Plan, Converter),
 }
 
 impl Outgoing {
-    /// Starts over: what is written next is the content's start.
-    pub fn rewind(&mut self) {
+    /// Nothing is to be found out before the message can go to a server that offers this. Else the
+    /// content has to be read first: [`Outgoing::survey`].
+    pub fn is_ready(&self, offered: &Offered) -> bool {
+        match self.encoding {
+            Encoding::Unknown | Encoding::Surveying(_) => offered.has(Keyword::EightBitMime),
+            Encoding::Known(_) | Encoding::Converting(..) => true,
+        }
+    }
+
+    /// True while the content is being read to know it.
+    pub fn is_surveying(&self) -> bool {
+        matches!(self.encoding, Encoding::Surveying(_))
+    }
+
+    /// Reads content from its start on, piece by piece; with no octets it is complete.
+    pub fn survey(&mut self, octets: &[u8]) {
+        let mut survey = match std::mem::replace(&mut self.encoding, Encoding::Unknown) {
+            Encoding::Surveying(survey) => survey,
+            _ => Survey::default(),
+        };
+        self.encoding = if octets.is_empty() {
+            Encoding::Known(survey.finish())
+        } else {
+            survey.read(octets);
+            Encoding::Surveying(survey)
+        };
+    }
+
+    /// Starts over: what is written next is the content's start, for a server that offers this.
+    pub fn begin(&mut self, offered: &Offered) {
         if let Some(rewriting) = &mut self.rewriting {
             rewriting.rewriter = Rewriter::default();
         }
+        self.encoding = match &self.encoding {
+            Encoding::Unknown | Encoding::Surveying(_) => Encoding::Unknown,
+            Encoding::Known(plan) | Encoding::Converting(plan, _) => {
+                if plan.is_nothing() || offered.has(Keyword::EightBitMime) {
+                    Encoding::Known(*plan)
+                } else {
+                    Encoding::Converting(*plan, Converter::new(*plan))
+                }
+            }
+        };
     }
 
     /// What MAIL says. The null reverse-path stays, so that no bounce is ever answered by one.
     pub fn transaction<'a>(&'a self, transaction: Transaction<'a>) -> Transaction<'a> {
-        let Some(rewriting) = &self.rewriting else { return transaction };
-        let address = &rewriting.address;
-        Transaction {
-            reverse_path: if transaction.reverse_path.is_empty() { "" } else { address },
-            octets: transaction.octets + Rewriter::GROWTH as u64,
-            smtputf8: transaction.smtputf8 || !address.is_ascii(),
-            ..transaction
+        let mut changed = transaction;
+        if let Encoding::Converting(plan, _) = &self.encoding {
+            changed.octets += plan.growth();
         }
+        if let Some(Rewriting { address, .. }) = &self.rewriting {
+            changed.octets += Rewriter::GROWTH as u64;
+            changed.smtputf8 |= !address.is_ascii();
+            if !transaction.reverse_path.is_empty() {
+                changed.reverse_path = address;
+            }
+        }
+        changed
     }
 
     /// Octets that can be given to [`Outgoing::write`] so that what comes out fits into `room`; with 0
     /// also the end does not.
     pub fn fits(&self, room: usize) -> usize {
-        match &self.rewriting {
-            Some(rewriting) if !rewriting.rewriter.is_over() => {
-                room.saturating_sub(Rewriter::GROWTH) / Rewriter::RATIO
+        let rewrites = self.rewriting.as_ref().is_some_and(|rewriting| !rewriting.rewriter.is_over());
+        match (rewrites, &self.encoding) {
+            (true, Encoding::Converting(..)) => {
+                room.saturating_sub(Rewriter::GROWTH + Converter::GROWTH) / RATIO
             }
-            _ => room,
+            (true, _) => room.saturating_sub(Rewriter::GROWTH) / Rewriter::RATIO,
+            (false, Encoding::Converting(..)) => room.saturating_sub(Converter::GROWTH) / Converter::RATIO,
+            (false, _) => room,
         }
     }
 
     /// Takes content and gives what it becomes to `sink`.
     pub fn write(&mut self, octets: &[u8], sink: &mut impl FnMut(&[u8])) {
-        let Ok(()) = self.try_write(octets, &mut infallible(sink));
+        self.pass(Some(octets), sink);
     }
 
     /// The content is complete.
     pub fn finish(&mut self, sink: &mut impl FnMut(&[u8])) {
-        let Ok(()) = self.try_finish(&mut infallible(sink));
+        self.pass(None, sink);
     }
 
-    fn try_write<E>(
-        &mut self,
-        octets: &[u8],
-        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(rewriting) = &mut self.rewriting else { return sink(octets) };
-        let (rewriter, sender) = rewriting.sender();
-        rewriter.write(&sender, octets, sink)
-    }
-
-    fn try_finish<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let Some(rewriting) = &mut self.rewriting else { return Ok(()) };
-        let (rewriter, sender) = rewriting.sender();
-        rewriter.finish(&sender, sink)
-    }
-}
-
-/// A sink that always has room.
-fn infallible(sink: &mut impl FnMut(&[u8])) -> impl FnMut(&[u8]) -> Result<(), Infallible> {
-    |octets| {
-        sink(octets);
-        Ok(())
+    /// Lets octets, or the end, through both filters.
+    fn pass(&mut self, octets: Option<&[u8]>, sink: &mut impl FnMut(&[u8])) {
+        let Self { rewriting, encoding } = self;
+        let mut send = |octets: &[u8]| -> Result<(), Infallible> {
+            sink(octets);
+            Ok(())
+        };
+        let mut convert = |octets: &[u8]| match encoding {
+            Encoding::Converting(_, converter) => converter.write(octets, &mut send),
+            _ => send(octets),
+        };
+        let Ok(()) = match (rewriting, octets) {
+            (Some(Rewriting { address, reverse_path, rewriter }), octets) => {
+                let sender = Sender { address, reverse_path };
+                match octets {
+                    Some(octets) => rewriter.write(&sender, octets, &mut convert),
+                    None => rewriter.finish(&sender, &mut convert),
+                }
+            }
+            (None, Some(octets)) => convert(octets),
+            (None, None) => Ok(()),
+        };
+        if let (None, Encoding::Converting(_, converter)) = (octets, encoding) {
+            let Ok(()) = converter.finish(&mut send);
+        }
     }
 }
 
@@ -121,6 +184,6 @@ impl Relay {
                 rewriter: Rewriter::default(),
             })
         });
-        Outgoing { rewriting }
+        Outgoing { rewriting, encoding: Encoding::Unknown }
     }
 }

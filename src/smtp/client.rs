@@ -243,8 +243,8 @@ impl Session {
     /// this connection at once.
     ///
     /// An outcome of the whole group and nothing sent, if the server's offer rules the message out.
-    /// Content with octets above 127 is sent even to a server without 8BITMIME: it is nearly always
-    /// wrong about itself, and to encode it anew would break signatures.
+    /// Content with octets above 127 that could not be encoded anew is sent even to a server without
+    /// 8BITMIME: it is nearly always wrong about itself, and a bounce helps nobody.
     #[expect(clippy::result_large_err, reason = "once a transaction; a box would be a heap")]
     pub fn begin(&mut self, transaction: &Transaction<'_>, out: &mut Output) -> Result<u16, Outcome> {
         assert!(matches!(self.state, State::Ready), "a transaction begins in Next::Ready");
