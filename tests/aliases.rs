@@ -5,9 +5,10 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use support::client::Client;
 use support::message::{HEADER, field, maildir, message};
-use support::next_hop::NextHop;
+use support::next_hop::{Act, Event, NextHop};
 use support::relay::{Config, Relay, program, smarthost};
 use support::{Folder, peers, wait_for};
 
@@ -225,6 +226,41 @@ fn mail_of_this_machine_to_root_goes_where_root_goes() {
     for taken in hop.wait(2) {
         assert!(taken.to[0].starts_with("<me@away.test>"), "{:?}", taken.to);
     }
+    relay.stop();
+}
+
+#[test]
+fn what_root_could_not_send_comes_back_to_who_root_is() {
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Rcpt(path) if path.contains("nobody@") => Act::Say("550 5.1.1 nobody here"),
+        _ => Act::Friendly,
+    });
+    let house = House::new("aliases-bounce", "root: anna, me@away.test\n", &hop);
+    let relay = house.config.start();
+    Client::hello(relay.port).deliver("root@local.test", &["nobody@away.test"], &message("x\r\n"));
+    let bounce = hop.wait(1).remove(0);
+    assert!(bounce.from.starts_with("<>") && bounce.to[0].starts_with("<me@away.test>"), "{bounce:?}");
+    house.wait("anna", 1);
+    house.config.wait_queue(0);
+    relay.stop();
+}
+
+#[test]
+fn a_reload_takes_another_file_and_refuses_a_wrong_one() {
+    let hop = NextHop::friendly();
+    let house = House::new("aliases-reload", "info: anna\n", &hop);
+    let relay = house.config.start();
+    let other = house.folder.write("other", "info: |program\n");
+    let config = house.config.clone().set("aliases", "file", &format!("{:?}", other.display().to_string()));
+    config.write();
+    relay.signal(Signal::SIGHUP);
+    relay.wait_log(&["other:1:7: mail is not given to programs"]);
+    relay.wait_log(&["the old configuration stays"]);
+    assert!(rcpt(&relay, "info@local.test").starts_with("250"));
+    fs::write(&other, "sales: ben\n").expect("the other file");
+    relay.signal(Signal::SIGHUP);
+    wait_for("the other file", || rcpt(&relay, "sales@local.test").starts_with("250").then_some(()));
+    assert!(rcpt(&relay, "info@local.test").starts_with("550 5.1.1"));
     relay.stop();
 }
 

@@ -269,6 +269,22 @@ pub fn way(config: &Config, reverse_path: &str, forward_path: &str) -> Result<()
     }
 }
 
+/// Hands out who gets a message of our own to `path`: those whom its alias stands for; itself if it has
+/// none, or one that leads nowhere, for a notice is refused to nobody.
+pub fn each_of_ours<E>(
+    config: &Config,
+    table: Option<&Table>,
+    path: &str,
+    mut each: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let given = route::postmaster(config, path).unwrap_or(path);
+    let expansion = table.and_then(|table| Expansion::of(config, table, "", given).ok());
+    match expansion.filter(Expansion::is_alias) {
+        Some(expansion) => expansion.recipients().try_for_each(|path| each(&path)),
+        None => each(path),
+    }
+}
+
 /// True for the same mailbox: case does not count at a domain, and not in names that stand in one file.
 fn is_same(one: (&str, &str), other: (&str, &str)) -> bool {
     one.0.eq_ignore_ascii_case(other.0) && one.1.eq_ignore_ascii_case(other.1)
@@ -402,6 +418,26 @@ mod tests {
         assert_eq!(house.expand("*: lost", "carl@home.test"), ["lost@home.test"]);
         assert_eq!(house.expand("*: new", "carl@home.test"), ["new@home.test"]);
         assert_eq!(house.expand("a: b\nb: a", "a@home.test"), ["451 4.6.0"]);
+    }
+
+    #[test]
+    fn notices_follow_aliases_and_are_never_refused() {
+        let house = House::new("ours", "existing");
+        for (aliases, path, expected) in [
+            ("root: anna, x@away.test", "root@home.test", &["anna@home.test", "x@away.test"][..]),
+            ("ben: x@away.test", "postmaster", &["x@away.test"]),
+            ("a: b\nb: a", "a@home.test", &["a@home.test"]),
+            ("a: b", "x@away.test", &["x@away.test"]),
+        ] {
+            let table = Table::parse(aliases, &house.config).unwrap();
+            let mut found = List::new();
+            let told = each_of_ours(&house.config, Some(&table), path, |path| {
+                found.push(path.to_owned());
+                Ok::<(), ()>(())
+            });
+            assert_eq!(told, Ok(()));
+            assert_eq!(found, expected, "{aliases}");
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@ use heapless::String;
 use log::{debug, error, info};
 
 use super::Relay;
+use super::aliases::Aliases;
 use super::attempt::Sender;
 use super::delivery::{key_of, via_name};
+use super::expansion::each_of_ours;
 use super::intake::{date, staging, text};
 use super::queue::Entry;
 use super::round::{Afterwards, Phase, Round, RoundIndex};
@@ -261,7 +263,7 @@ impl Relay {
         let at = self.rounds.at(index).at;
         let age_s = self.queue.entry(at).age_s(now.mono_ms);
         let left_s = self.config.queue.expire_after.as_secs().saturating_sub(age_s);
-        let Self { store, config, rounds, .. } = self;
+        let Self { store, config, rounds, aliases, .. } = self;
         let (round, sender) = (rounds.at(index), &told.whence.sender);
         let is_double = sender.reverse_path.is_empty();
         let to = if is_double { config.postmaster.as_str() } else { &sender.reverse_path };
@@ -274,7 +276,11 @@ impl Relay {
             ..Origin::default()
         };
         let id = store.begin(spare, &origin, now.unix_s)?.text();
-        store.recipient(spare, to, Notify::Unsaid, "")?;
+        if let Some(aliases) = aliases {
+            aliases.refresh(config);
+        }
+        let table = aliases.as_ref().map(Aliases::table);
+        each_of_ours(config, table, to, |path| store.recipient(spare, path, Notify::Unsaid, ""))?;
         // The report is written and the envelope read in turns, both through the store.
         let store = RefCell::new(store);
         let sink = |octets: &[u8]| store.borrow_mut().write(spare, octets).map_err(Trouble::Refused);

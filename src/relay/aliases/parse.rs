@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn the_file_in_the_manual_is_right() {
+        let manual = include_str!("../../manual/mailboxes.md");
+        let (_, behind) = manual.split_once("```aliases\n").unwrap();
+        let (file, _) = behind.split_once("```").unwrap();
+        let config = Config::parse("local_domains = [\"home.arpa\", \"second.example\"]\n", "x").unwrap();
+        let table = Table::parse(file, &config).unwrap();
+        assert_eq!(
+            table.len(),
+            file.lines().filter(|line| line.contains(':') && !line.starts_with('#')).count()
+        );
+        assert_eq!(targets(&table, "family", "home.arpa"), ["anna@", "ben@", "carl@example.org"]);
+        assert_eq!(targets(&table, "x", "second.example"), ["ben@"]);
+    }
+
+    #[test]
     fn every_mistake_has_its_place() {
         for (text, line, column, what) in [
             ("a: b\nc: :include:/etc/list\n", 2, 4, "not included"),
