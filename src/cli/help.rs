@@ -65,6 +65,14 @@ What the running relay is doing: slots, memory, spool, counters, destinations, l
 
   --json               one JSON object";
 
+/// `pillarbox send-test --help`
+pub const SEND_TEST: &str = "\
+usage: pillarbox send-test [-c FILE] ADDRESS
+
+Submits one test message to the running relay, follows it, and prints what became of it: host, TLS and
+reply of every attempt. Ends with 0 if it was delivered, 75 if it waits in the queue, 69 if it was
+refused or no relay runs. Nobody else is told: the message asks for no notices.";
+
 /// `pillarbox sendmail --help`
 pub const SENDMAIL: &str = "\
 usage: pillarbox sendmail [-c FILE] [-t] [-i] [-f SENDER] [-F NAME] [RECIPIENT…]

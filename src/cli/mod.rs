@@ -163,11 +163,6 @@ pub fn usage(wrong: impl Display, help: &str) -> Exit {
     Exit::Usage
 }
 
-/// The end of a command that is not in this version.
-fn unbuilt(command: &str) -> Exit {
-    fail(Exit::Unavailable, format_args!("{command} is not in this version yet"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

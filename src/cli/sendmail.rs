@@ -5,10 +5,10 @@
 //! the spool.
 
 mod inlet;
-mod letter;
+pub mod letter;
 mod lines;
-mod options;
-mod submit;
+pub mod options;
+pub mod submit;
 
 use std::io;
 use std::net::Shutdown;
@@ -51,7 +51,7 @@ fn deliver(config: &Config, options: &Options) -> Exit {
         Err(exit) => return exit,
     };
     match submit::submit(config, options, &mut letter) {
-        Submitted::Said(exit) => exit,
+        Submitted::Said { exit, .. } => exit,
         Submitted::NobodyThere => inlet::store(config, options, &mut letter),
     }
 }

@@ -194,6 +194,9 @@ fn greet(config: &Config, is_default: bool) {
     let (version, ceiling) = (env!("CARGO_PKG_VERSION"), memory_ceiling(config).div_ceil(1024));
     info!("- pillarbox {version} as {}, memory ceiling {ceiling} KiB", config.hostname);
     greet_spool(&config.spool.directory);
+    if let Some(address) = config.run.metrics {
+        info!("- metrics at http://{address}/metrics");
+    }
     for listen in &config.listen {
         info!("- listening on {} as {}", listen.address, listen.role_name());
     }

@@ -42,7 +42,6 @@ const TABLE: &[Unbuilt] = &[
     key("route", "token_command", &[], "AUTH"),
     key("route", "plaintext_auth", &[], "AUTH"),
     key("run", "command_paths", &[], "AUTH"),
-    key("run", "metrics", &[], "metrics"),
 ];
 
 /// Notes every key that asks for what is not there yet.

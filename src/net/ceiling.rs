@@ -56,7 +56,7 @@ fn table_octets(config: &Config) -> usize {
         + Mailboxes::OCTETS
         + Secrets::OCTETS
         + users_octets(config)
-        + Controls::OCTETS
+        + Controls::octets(config.run.metrics.is_some())
         + Arrivals::OCTETS
         + EventLoop::OCTETS
         + Relay::heap_octets(config, slots)

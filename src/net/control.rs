@@ -1,14 +1,17 @@
-//! The control socket: four small slots in which `queue` and `status` are answered.
+//! The control socket: four small slots in which `queue` and `status` are answered; and two more that
+//! answer a scraper of metrics over HTTP.
 //!
 //! A slot reads one line, answers it piece by piece through a fixed buffer, and closes. Whoever may
 //! open the socket can send anything and read as slowly as he likes: it costs him his slot after ten
 //! seconds without progress, or at once if he has said nothing and another one comes.
 
 use std::mem;
+use std::ops::Range;
 
 use log::warn;
 use mio::{Interest, Registry, Token};
 
+use super::http::{self, HeaderEnd};
 use super::transport::{Moved, Transport, read_once, write_once};
 use crate::relay::desk::{Answering, Desk, write_error};
 use crate::relay::health::Figures;
@@ -19,6 +22,8 @@ use crate::sys::Now;
 
 /// Connections that are answered at once.
 pub const CONTROLS: usize = 4;
+/// The same of scrapers.
+pub const SCRAPERS: usize = 2;
 /// Pieces that one slot tells in one turn of the loop.
 const PIECES: usize = 8;
 /// A slot without progress for that long is closed, in milliseconds; the request has no longer in all.
@@ -28,11 +33,22 @@ const SYNC_MS: u64 = 10;
 /// EX_USAGE.
 const USAGE: u8 = 64;
 
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tongue {
+    /// One line asks, and `ok` or an error stands before the answer.
+    Plain,
+    /// HTTP.
+    Http,
+}
+
 /// What a slot does.
 #[derive(Debug)]
 enum Phase {
     /// Its request comes in.
     Reading(Buffer<REQUEST_OCTETS>),
+    /// Its request is known, and what HTTP says beside it is read and forgotten.
+    Skipping(Result<Request, &'static str>, HeaderEnd),
     /// Its answer goes out.
     Answering(Answering),
 }
@@ -53,6 +69,7 @@ enum Turn {
 #[derive(Debug)]
 struct Control {
     transport: Transport,
+    tongue: Tongue,
     phase: Phase,
     output: Output,
     readable: bool,
@@ -65,31 +82,40 @@ struct Control {
 /// All slots.
 #[derive(Debug)]
 pub struct Controls {
+    /// Those of [`Tongue::Http`] stand behind the others.
     slots: Box<[Option<Control>]>,
     first_token: usize,
     now_ms: u64,
 }
 
 impl Controls {
-    /// Octets of heap that the slots take.
-    pub const OCTETS: usize = CONTROLS * size_of::<Option<Control>>();
+    /// Octets of heap that the slots take, with those for scrapers or without.
+    pub const fn octets(metrics: bool) -> usize {
+        (CONTROLS + if metrics { SCRAPERS } else { 0 }) * size_of::<Option<Control>>()
+    }
 
-    /// Empty slots; `first_token` is the poll's token of the first.
-    pub fn new(first_token: usize) -> Self {
-        Self { slots: (0..CONTROLS).map(|_| None).collect(), first_token, now_ms: 0 }
+    /// Empty slots, with those for scrapers or without; `first_token` is the poll's token of the first.
+    pub fn new(first_token: usize, metrics: bool) -> Self {
+        let slots = CONTROLS + if metrics { SCRAPERS } else { 0 };
+        Self { slots: (0..slots).map(|_| None).collect(), first_token, now_ms: 0 }
     }
 
     /// Takes a connection. Without a free slot it takes the place of one that has said nothing, so that
     /// silence keeps nobody out; if all have, it is closed.
-    pub fn open(&mut self, mut transport: Transport, registry: &Registry, now: Now) {
-        let free = self.slots.iter().position(Option::is_none);
-        let Some(free) = free.or_else(|| self.longest_silent()) else { return };
+    pub fn open(&mut self, mut transport: Transport, tongue: Tongue, registry: &Registry, now: Now) {
+        let places = match tongue {
+            Tongue::Plain => 0..CONTROLS,
+            Tongue::Http => CONTROLS..self.slots.len(),
+        };
+        let free = places.clone().find(|&place| self.slots[place].is_none());
+        let Some(free) = free.or_else(|| self.longest_silent(places)) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = registry.register(&mut transport, Token(self.first_token + free), interest) {
             return warn!("a new control connection can't be watched: {e}");
         }
         self.slots[free] = Some(Control {
             transport,
+            tongue,
             phase: Phase::Reading(Buffer::new()),
             output: Output::new(),
             readable: true,
@@ -99,8 +125,8 @@ impl Controls {
         });
     }
 
-    fn longest_silent(&mut self) -> Option<usize> {
-        let silent = (0..).zip(&mut self.slots).filter_map(|(at, slot)| {
+    fn longest_silent(&mut self, places: Range<usize>) -> Option<usize> {
+        let silent = places.clone().zip(&mut self.slots[places]).filter_map(|(at, slot)| {
             let control = slot.as_mut()?;
             control.is_silent().then_some((control.since_ms, at))
         });
@@ -168,6 +194,7 @@ impl Control {
         for _ in 0..PIECES {
             let turn = match mem::replace(&mut self.phase, Phase::Answering(Answering::Over)) {
                 Phase::Reading(input) => self.read(input, desk, now),
+                Phase::Skipping(request, end) => self.skip(request, end, desk, now),
                 Phase::Answering(answering) => self.answer(answering, desk, figures, now),
             };
             if turn != Turn::Again {
@@ -186,6 +213,19 @@ impl Control {
             None if input.free() == 0 => Some(filled),
             None => None,
         };
+        if let Some(line) = line
+            && self.tongue == Tongue::Http
+        {
+            let (request, mut end) = (http::read(line), HeaderEnd::new());
+            self.since_ms = now.mono_ms;
+            return match end.read(filled.get(line.len() + 1..).unwrap_or_default()) {
+                true => self.begin(request, desk, now),
+                false => {
+                    self.phase = Phase::Skipping(request, end);
+                    Turn::Again
+                }
+            };
+        }
         if let Some(line) = line {
             let answering = match Request::parse(line) {
                 Some(request) => desk.ask(&request, &mut self.output, now),
@@ -211,6 +251,48 @@ impl Control {
         };
         self.phase = Phase::Reading(input);
         turn
+    }
+
+    /// Reads the rest of a request that HTTP brings, of no interest here.
+    fn skip(
+        &mut self,
+        request: Result<Request, &'static str>,
+        mut end: HeaderEnd,
+        desk: &mut impl Desk,
+        now: Now,
+    ) -> Turn {
+        let mut scratch = [0; 512];
+        let turn = match self.readable {
+            false => Turn::Wait,
+            true => match read_once(&mut self.transport, &mut scratch) {
+                Moved::Octets(n) if end.read(&scratch[..n]) => return self.begin(request, desk, now),
+                Moved::Octets(_) => Turn::Again,
+                Moved::Nothing => {
+                    self.readable = false;
+                    Turn::Wait
+                }
+                Moved::End | Moved::Broken => Turn::Over,
+            },
+        };
+        self.phase = Phase::Skipping(request, end);
+        turn
+    }
+
+    /// Begins an answer over HTTP.
+    fn begin(&mut self, request: Result<Request, &'static str>, desk: &mut impl Desk, now: Now) -> Turn {
+        // It fits: the buffer is empty.
+        let answering = match request {
+            Ok(request) => {
+                let _ = http::write_head(&mut self.output);
+                desk.ask(&request, &mut self.output, now)
+            }
+            Err(status) => {
+                let _ = http::write_refusal(status, &mut self.output);
+                Answering::Over
+            }
+        };
+        self.phase = Phase::Answering(answering);
+        Turn::Again
     }
 
     /// Tells the next piece and sends what there is.
@@ -317,13 +399,19 @@ mod tests {
 
     struct Bench {
         poll: Poll,
+        tongue: Tongue,
         controls: Controls,
         desk: Echo,
     }
 
     impl Bench {
+        fn speaking(tongue: Tongue, pieces: usize) -> Self {
+            let controls = Controls::new(7, true);
+            Self { poll: Poll::new().unwrap(), tongue, controls, desk: Echo { pieces } }
+        }
+
         fn new(pieces: usize) -> Self {
-            Self { poll: Poll::new().unwrap(), controls: Controls::new(7), desk: Echo { pieces } }
+            Self::speaking(Tongue::Plain, pieces)
         }
 
         fn connect(&mut self) -> UnixStream {
@@ -331,12 +419,12 @@ mod tests {
             near.set_nonblocking(true).unwrap();
             far.set_nonblocking(true).unwrap();
             let near = Transport::Unix(mio::net::UnixStream::from_std(near));
-            self.controls.open(near, self.poll.registry(), at(0));
+            self.controls.open(near, self.tongue, self.poll.registry(), at(0));
             far
         }
 
         fn work(&mut self, mono_ms: u64) {
-            for slot in 0..CONTROLS {
+            for slot in 0..CONTROLS + SCRAPERS {
                 self.controls.notice(slot, true, true);
             }
             self.controls.work(&mut self.desk, &Figures::default(), at(mono_ms));
@@ -389,6 +477,50 @@ mod tests {
             far.write_all(garbage).unwrap();
             assert_eq!(bench.answer(&mut far), b"error 64 that is no request\n");
         }
+    }
+
+    #[test]
+    fn http_is_answered_once_its_header_is_over() {
+        for (asked, answered) in [
+            (&["GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"][..], "HTTP/1.1 200 OK\r\n"),
+            (
+                &["GET /met", "rics HTTP/1.1\r", "\nAccept: ", &"x".repeat(300), "\r\n\r", "\n"],
+                "HTTP/1.1 200 OK\r\n",
+            ),
+            (&["GET /other HTTP/1.0\r\n\r\n"], "HTTP/1.1 404 Not Found\r\n"),
+            (&["POST /metrics HTTP/1.1\r\n\r\nbody"], "HTTP/1.1 405 Method Not Allowed\r\n"),
+            (&["list\n", "\n"], "HTTP/1.1 400 Bad Request\r\n"),
+            (&["GET /metrics HTTP/1.1\nA: ", &"endless".repeat(2000)], "HTTP/1.1 200 OK\r\n"),
+            (
+                &["GET /", &"x".repeat(2 * REQUEST_OCTETS), " HTTP/1.1\r\n\r\n"],
+                "HTTP/1.1 400 Bad Request\r\n",
+            ),
+        ] {
+            let mut bench = Bench::speaking(Tongue::Http, 0);
+            let mut far = bench.connect();
+            for piece in asked {
+                far.write_all(piece.as_bytes()).unwrap();
+                bench.work(0);
+            }
+            let answer = String::from_utf8(bench.answer(&mut far)).unwrap();
+            assert!(answer.starts_with(answered), "{asked:?}: {answer}");
+            assert_eq!(answer.ends_with("\r\n\r\nok metrics\n"), answered.contains("200"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_header_in_drops_is_late() {
+        let mut bench = Bench::speaking(Tongue::Http, 0);
+        let mut far = bench.connect();
+        far.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+        bench.work(1000);
+        for n in 1..10 {
+            far.write_all(b"x").unwrap();
+            bench.work(n * 1000);
+        }
+        assert_eq!(bench.used(), 1);
+        bench.work(1000 + PATIENCE_MS);
+        assert_eq!(bench.used(), 0);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Purpose {
     Submit,
     /// Questions about the relay and its queue.
     Control,
+    /// The same from a scraper of metrics.
+    Metrics,
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::arrivals::{ARRIVALS, Arrivals, Arrived};
 use super::ceiling::{heap_ceiling, memory_ceiling};
-use super::control::Controls;
+use super::control::{Controls, Tongue};
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
 use super::inherited::{Found, Inherited};
@@ -52,7 +52,7 @@ pub const SUBMITTERS: usize = 4;
 const SIGNALS: usize = 0;
 const WAKER: usize = 1;
 const DOORS: usize = 2;
-const INBOUND: usize = DOORS + LISTENERS + 2;
+const INBOUND: usize = DOORS + LISTENERS + 3;
 const OUTBOUND: usize = INBOUND + SESSIONS + SUBMITTERS;
 const ARRIVAL: usize = OUTBOUND + DELIVERIES;
 const CONTROL: usize = ARRIVAL + ARRIVALS;
@@ -127,6 +127,9 @@ pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> Result<Vec<Bound>, St
     {
         bound.extend(of(&Endpoint::Unix(path.clone()), mode)?.map(|listener| (listener, purpose)));
     }
+    if let Some(address) = config.run.metrics {
+        bound.extend(of(&Endpoint::Tcp(address), 0)?.map(|listener| (listener, Purpose::Metrics)));
+    }
     match handed_over.left() {
         None => Ok(bound),
         Some(address) => {
@@ -175,7 +178,7 @@ impl EventLoop {
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
             mailboxes: Mailboxes::start(wake())?,
             secrets: Secrets::start(wake())?,
-            controls: Controls::new(CONTROL),
+            controls: Controls::new(CONTROL, config.run.metrics.is_some()),
             poll,
             events: Events::with_capacity(EVENTS),
             clock,
@@ -359,7 +362,8 @@ impl EventLoop {
     fn admit(&mut self, mut transport: Transport, remote: Remote, purpose: Purpose, now: Now) {
         let Self { inbound, ready, is_ready, config, poll, controls, relay, acceptor, .. } = self;
         let (role, places) = match purpose {
-            Purpose::Control => return controls.open(transport, poll.registry(), now),
+            Purpose::Control => return controls.open(transport, Tongue::Plain, poll.registry(), now),
+            Purpose::Metrics => return controls.open(transport, Tongue::Http, poll.registry(), now),
             Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
             Purpose::Smtp { role, .. } => (role, 0..usize::from(config.limits.sessions)),
         };
@@ -379,7 +383,7 @@ impl EventLoop {
         let tls = match purpose {
             // Over a Unix socket nobody listens in.
             Purpose::Smtp { listen, .. } if transport.is_tcp() => config.listen.get(listen).map(|l| l.tls),
-            Purpose::Smtp { .. } | Purpose::Submit | Purpose::Control => None,
+            Purpose::Smtp { .. } | Purpose::Submit | Purpose::Control | Purpose::Metrics => None,
         };
         let terms = client.terms(config, Tls::NotOffered, relay.mechanisms());
         if tls == Some(ListenTls::Implicit) {

@@ -7,6 +7,7 @@ pub mod control;
 pub mod dialling;
 pub mod doors;
 pub mod event_loop;
+pub mod http;
 pub mod inbound;
 pub mod inherited;
 pub mod listener;

@@ -16,6 +16,7 @@ use super::quoted::Quoted;
 use super::recipients::Recipients;
 use super::round::{Afterwards, Custody, Group, Phase, RoundIndex, Via};
 use super::route;
+use super::story::Outcome;
 use crate::config;
 use crate::limits::{PATH_OCTETS, REPLY_TEXT_OCTETS};
 use crate::smtp::address::Address;
@@ -339,7 +340,7 @@ impl Relay {
     ) {
         let round = self.rounds.at(index);
         let (place, at) = (round.place, round.at);
-        let (to, notify) = forward_path(&mut self.store, place, who);
+        let Addressee { to, notify, is_from_here } = addressee(&mut self.store, place, who);
         let said_by = if hop.via == "maildir" { "" } else { hop.host };
         let verb = match fate {
             Fate::Delivered | Fate::Relayed => {
@@ -384,6 +385,10 @@ impl Relay {
             tenths / 10,
             tenths % 10
         );
+        if is_from_here {
+            let (via, host, tls, reply) = (hop.via, text(hop.host), text(hop.tls), text(reply));
+            self.stories.note(Outcome { id, verb, to, via, host, tls, reply, age_tenths: tenths });
+        }
     }
 
     /// A delivery is over; every recipient of its group has had its outcome.
@@ -447,8 +452,14 @@ impl Relay {
                 };
                 round.answers.fail(who, &reply, "");
                 self.counters.expired += 1;
-                let (to, _) = forward_path(&mut self.store, round.place, who);
+                let Addressee { to, is_from_here, .. } = addressee(&mut self.store, round.place, who);
                 info!("{} expired to=<{}> reply={}", round.id, Quoted::bare(&to), Quoted::new(&reply));
+                if is_from_here {
+                    let age_tenths = self.queue.entry(at).age_tenths(now.mono_ms);
+                    let (id, reply) = (round.id, text(&reply));
+                    let (via, host, tls) = ("", String::new(), text("none"));
+                    self.stories.note(Outcome { id, verb: "expired", to, via, host, tls, reply, age_tenths });
+                }
             }
         }
     }
@@ -568,17 +579,28 @@ impl Relay {
     }
 }
 
-/// A recipient's forward-path and what its sender wants to hear; empty if it can't be read.
-fn forward_path(store: &mut Store<RealDisk>, place: Place, who: u16) -> (String<PATH_OCTETS>, Notify) {
-    let mut found = (String::new(), Notify::Unsaid);
+/// What the log and the notices need to know of a recipient.
+struct Addressee {
+    to: String<PATH_OCTETS>,
+    notify: Notify,
+    /// A program on this machine has sent the message.
+    is_from_here: bool,
+}
+
+/// Reads it from the envelope; empty if that can't be read: the log line still has the id and the reply.
+fn addressee(store: &mut Store<RealDisk>, place: Place, who: u16) -> Addressee {
+    let mut found = Addressee { to: String::new(), notify: Notify::Unsaid, is_from_here: false };
     let each = &mut |line: Line<'_>, _: Cursor| match line {
+        Line::Client(client) => {
+            found.is_from_here = client.starts_with("uid:");
+            ControlFlow::Continue(())
+        }
         Line::To { number, path, notify, .. } if number == who => {
-            found = (String::try_from(path).unwrap_or_default(), notify);
+            (found.to, found.notify) = (String::try_from(path).unwrap_or_default(), notify);
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),
     };
-    // Without the name the log line still has the id and the reply.
     let _ = store.reader().read_envelope(place, Cursor::default(), each);
     found
 }

@@ -10,13 +10,15 @@ use core::fmt::{self, Write};
 
 use super::Relay;
 use super::deed::Deed;
-use super::health::{self, DestinationFigures, Figures, Health, SpoolFigures};
+use super::health::{self, DestinationFigures, Figures, Health, SpoolFigures, Tallies};
 use super::intake::text;
 use super::listing::{self, Facts, Fault, Listed, Shown};
 use super::medium;
+use super::metrics;
 use super::queue::{Entry, Index, State};
 use super::report::{self, Form, Output, PIECE_OCTETS, Standing};
 use super::request::{Action, Request, Which};
+use super::story;
 use crate::limits::REPLY_TEXT_OCTETS;
 use crate::spool::{Head, Id, Place};
 use crate::sys::{self, HEAP, Now};
@@ -52,6 +54,10 @@ pub enum Answering {
     Syncing(Deed),
     /// How the relay is.
     Status(Form, Chapter),
+    /// The same for Prometheus, from that number on.
+    Metrics(usize),
+    /// What became of a message, from that outcome on; then where it stands.
+    Story(Id, usize),
     /// All is told.
     Over,
 }
@@ -107,6 +113,8 @@ impl Desk for Relay {
             Request::Status { json } => {
                 out.write_str("ok\n").map(|()| Answering::Status(Form::of(json), Chapter::Health))
             }
+            Request::Metrics => Ok(Answering::Metrics(0)),
+            Request::Story(id) => out.write_str("ok\n").map(|()| Answering::Story(id, 0)),
             Request::Show(id) => self.ask_show(id, out, now),
             Request::Do(action, Which::One(id)) => self.ask_one(action, id, out, now),
             Request::Do(action, Which::All) => Ok(Answering::Changing(Deed::new(action, Some(0)))),
@@ -124,6 +132,8 @@ impl Desk for Relay {
             Answering::Changing(deed) => self.tell_changes(deed, out, now),
             Answering::Syncing(deed) => self.tell_synced(deed, out),
             Answering::Status(form, chapter) => self.tell_status(form, chapter, figures, out, now),
+            Answering::Metrics(next) => self.tell_metrics(next, figures, out, now),
+            Answering::Story(id, next) => self.tell_story(id, next, out, now),
             Answering::Over => Ok(Answering::Over),
         };
         // A piece that does not fit would be our own mistake; it costs the rest of this answer.
@@ -292,6 +302,55 @@ impl Relay {
         Ok(Answering::Status(form, next))
     }
 
+    fn tell_metrics(
+        &self,
+        next: usize,
+        figures: &Figures,
+        out: &mut Output,
+        now: Now,
+    ) -> Result<Answering, fmt::Error> {
+        let next = metrics::write(&self.health(*figures, now), next, out)?;
+        Ok(next.map_or(Answering::Over, Answering::Metrics))
+    }
+
+    /// Counts the queue and the destinations.
+    fn tallies(&self, now: Now) -> Tallies {
+        let mut tallies = Tallies::default();
+        for (_, entry) in (0..self.queue.capacity()).filter_map(|number| self.queue.at(number)) {
+            match entry.state() {
+                State::Waiting { .. } | State::Ready => tallies.waiting += 1,
+                State::Delivering => tallies.delivering += 1,
+                State::Held => tallies.held += 1,
+                State::Free => {}
+            }
+        }
+        for one in self.destinations.iter() {
+            match (one.backs_off_until_ms(now.mono_ms), one.failures()) {
+                (Some(_), _) => tallies.resting += 1,
+                (None, 0) => tallies.open += 1,
+                (None, _) => tallies.probing += 1,
+            }
+        }
+        tallies
+    }
+
+    /// The outcomes of a message that are still remembered, one a piece, then one line that says where
+    /// it stands: `waiting SECONDS`, `delivering`, `held` or `gone`.
+    fn tell_story(&self, id: Id, next: usize, out: &mut Output, now: Now) -> Result<Answering, fmt::Error> {
+        if let Some(outcome) = self.stories.of(id, next) {
+            story::write_outcome(outcome, out)?;
+            return Ok(Answering::Story(id, next + 1));
+        }
+        match self.queue.find(id).map(|at| self.facts(at, now)) {
+            None => out.write_str("gone\n")?,
+            Some(facts) => match facts.next_try_s {
+                Some(seconds) => writeln!(out, "{} {seconds}", facts.standing.name())?,
+                None => writeln!(out, "{}", facts.standing.name())?,
+            },
+        }
+        Ok(Answering::Over)
+    }
+
     fn health(&self, figures: Figures, now: Now) -> Health<'_> {
         let usage = self.store.usage();
         let directory = &self.config.spool.directory;
@@ -313,6 +372,7 @@ impl Relay {
                 failing: !usage.failure.is_empty(),
             },
             counters: self.counters,
+            tallies: self.tallies(now),
         }
     }
 }

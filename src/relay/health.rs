@@ -8,6 +8,7 @@ use super::intake::text;
 use super::measure::{Moment, Octets, Span};
 use super::medium::Survival;
 use super::notes::Noted;
+use super::page::Page;
 use super::quoted::Quoted;
 use super::report::{Form, PIECE_OCTETS};
 use crate::limits::MAILBOX_PATH_OCTETS;
@@ -59,6 +60,23 @@ pub struct SpoolFigures<'a> {
     pub failing: bool,
 }
 
+/// Messages of the queue by where they stand, and destinations by how they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tallies {
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Messages on their way.
+    pub delivering: u64,
+    /// Messages put aside.
+    pub held: u64,
+    /// Destinations that answered last.
+    pub open: u64,
+    /// Destinations that failed last and may be tried.
+    pub probing: u64,
+    /// Destinations that are left alone for a while.
+    pub resting: u64,
+}
+
 /// How the relay is.
 #[derive(Clone, Copy, Debug)]
 pub struct Health<'a> {
@@ -74,6 +92,8 @@ pub struct Health<'a> {
     pub spool: SpoolFigures<'a>,
     /// What has happened since the start.
     pub counters: Counters,
+    /// The queue and the destinations.
+    pub tallies: Tallies,
 }
 
 /// A destination, for the report.
@@ -102,7 +122,11 @@ impl DestinationFigures<'_> {
 /// The first piece of the report: all but the lists.
 pub fn write_health(form: Form, health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     match form {
-        Form::Text => write_health_text(health, out),
+        Form::Text => {
+            let mut page = Page::new(out);
+            write_health_text(health, &mut page)?;
+            page.end()
+        }
         Form::Json => write_health_json(health, out),
     }
 }
@@ -117,6 +141,8 @@ fn write_health_text(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     let (live, peak) = (Octets(heap.live_octets as u64), Octets(heap.peak_octets as u64));
     let (resident, ceiling) = (Octets(health.resident_octets), Octets(*ceiling_octets));
     writeln!(out, "memory        heap {live} (peak {peak}), resident {resident}, ceiling {ceiling}")?;
+    let Tallies { waiting, delivering, held, .. } = health.tallies;
+    writeln!(out, "queue         {waiting} waiting, {delivering} on their way, {held} held")?;
     writeln!(
         out,
         "spool         {} messages, {} of {}",
@@ -169,6 +195,8 @@ fn write_health_json(health: &Health<'_>, out: &mut impl Write) -> fmt::Result {
     write!(out, ",\"bytes\":{},\"max_bytes\":{}", spool.octets, spool.max_octets)?;
     write!(out, ",\"syncs\":{},\"bytes_written\":{}", spool.syncs, spool.written_octets)?;
     write!(out, ",\"failing\":{}}}", spool.failing)?;
+    let Tallies { waiting, delivering, held, .. } = health.tallies;
+    write!(out, ",\"queue\":{{\"waiting\":{waiting},\"delivering\":{delivering},\"held\":{held}}}")?;
     let Counters { accepted, rejected, delivered, deferred, bounced, expired } = counters;
     write!(out, ",\"counters\":{{\"accepted\":{accepted},\"rejected\":{rejected},\"delivered\":{delivered}")?;
     write!(out, ",\"deferred\":{deferred},\"bounced\":{bounced},\"expired\":{expired}}}")
@@ -204,11 +232,16 @@ pub fn write_destination(
             if first {
                 out.write_str("destinations\n")?;
             }
-            write!(out, "    {} {state}", Quoted::bare(if host.is_empty() { "-" } else { host }))?;
+            let mut page = Page::new(out);
+            write!(page, "    {} {state}", Quoted::bare(if host.is_empty() { "-" } else { host }))?;
             if let Some(seconds) = until_s {
-                write!(out, " for {}", Span(seconds))?;
+                write!(page, " for {}", Span(seconds))?;
             }
-            if reply.is_empty() { out.write_char('\n') } else { writeln!(out, ": {}", Quoted::new(reply)) }
+            if !reply.is_empty() {
+                write!(page, ": {}", Quoted::new(reply))?;
+            }
+            page.write_char('\n')?;
+            page.end()
         }
         Form::Json => {
             let comma = if first { "" } else { "," };
@@ -233,7 +266,9 @@ pub fn write_client(form: Form, noted: &Noted, first: bool, out: &mut impl Write
             if first {
                 out.write_str("clients\n")?;
             }
-            writeln!(out, "    {}: {noted}", noted.who())
+            let mut page = Page::new(out);
+            writeln!(page, "    {}: {noted}", noted.who())?;
+            page.end()
         }
         Form::Json => {
             let comma = if first { "" } else { "," };
@@ -257,7 +292,9 @@ pub fn write_error(form: Form, at_unix_s: u64, what: &str, first: bool, out: &mu
             if first {
                 out.write_str("last errors\n")?;
             }
-            writeln!(out, "    {} {}", Moment(at_unix_s), Quoted::new(what))
+            let mut page = Page::new(out);
+            writeln!(page, "    {} {}", Moment(at_unix_s), Quoted::new(what))?;
+            page.end()
         }
         Form::Json => {
             let comma = if first { "" } else { "," };
@@ -278,6 +315,7 @@ pub fn write_health_end(form: Form, out: &mut impl Write) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::relay::notes::{Note, Notes};
+    use crate::relay::page::COLUMNS;
     use crate::relay::report::Output;
     use crate::relay::report::tests::json_value;
 
@@ -309,6 +347,12 @@ mod tests {
                 deferred: u64::MAX,
                 bounced: u64::MAX,
                 expired: u64::MAX,
+            },
+            tallies: Tallies {
+                waiting: u64::MAX,
+                delivering: u64::MAX,
+                held: u64::MAX,
+                ..Tallies::default()
             },
         }
     }
@@ -352,6 +396,7 @@ mod tests {
     #[test]
     fn text_fits_a_screen_and_has_no_odd_octets() {
         let text = report(Form::Text, 2);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(!text.replace('\n', "").contains(char::is_control), "{text}");
         assert!(text.contains("    mx\\x0a.example:25 back-off for 55s: \"451 \\\"x\\\"\"\n"), "{text}");
         assert!(text.contains("sessions      3 of 36\n"), "{text}");

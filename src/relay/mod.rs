@@ -26,10 +26,12 @@ pub mod mailbox;
 pub mod maildir;
 pub mod measure;
 pub mod medium;
+pub mod metrics;
 pub mod notes;
 pub mod notice;
 pub mod offer;
 pub mod outgoing;
+pub mod page;
 pub mod plug;
 pub mod queue;
 pub mod quoted;
@@ -40,6 +42,7 @@ pub mod report;
 pub mod request;
 pub mod round;
 pub mod route;
+pub mod story;
 pub mod users;
 
 use std::fmt;
@@ -74,6 +77,7 @@ use quoted::Quoted;
 use rates::{Party, Rates};
 use recent::Recent;
 use round::{Group, Round, Rounds};
+use story::Stories;
 use users::Users;
 
 /// Staging files for notices to senders, beside one a slot.
@@ -153,6 +157,8 @@ pub struct Relay {
     ageing: ageing::Ageing,
     /// What is counted.
     pub counters: Counters,
+    /// What has just become of messages from this machine.
+    stories: Stories,
     /// The last errors.
     pub recent: Recent,
     /// What clients do wrong.
@@ -216,6 +222,7 @@ impl Relay {
             pauses: false,
             ageing: ageing::Ageing::new(now),
             counters: Counters::default(),
+            stories: Stories::new(),
             recent: Recent::new(),
             notes: Notes::new(),
             rates: Rates::new(),

@@ -26,6 +26,10 @@ pub enum Request {
         /// As one JSON object.
         json: bool,
     },
+    /// The same for Prometheus.
+    Metrics,
+    /// What has just become of a message from this machine, and where it stands.
+    Story(Id),
 }
 
 /// What can be done with a message.
@@ -74,7 +78,9 @@ impl Request {
             ("list", Some("--json")) => Self::List { json: true },
             ("status", None) => Self::Status { json: false },
             ("status", Some("--json")) => Self::Status { json: true },
+            ("metrics", None) => Self::Metrics,
             ("show", Some(id)) => Self::Show(id.parse().ok()?),
+            ("story", Some(id)) => Self::Story(id.parse().ok()?),
             (action, Some("--all")) => Self::Do(Action::parse(action)?, Which::All),
             (action, Some(id)) => Self::Do(Action::parse(action)?, Which::One(id.parse().ok()?)),
             _ => return None,
@@ -88,7 +94,9 @@ impl core::fmt::Display for Request {
         match self {
             Self::List { json } => write!(f, "list{}", if *json { " --json" } else { "" }),
             Self::Status { json } => write!(f, "status{}", if *json { " --json" } else { "" }),
+            Self::Metrics => f.write_str("metrics"),
             Self::Show(id) => write!(f, "show {id}"),
+            Self::Story(id) => write!(f, "story {id}"),
             Self::Do(action, Which::All) => write!(f, "{} --all", action.name()),
             Self::Do(action, Which::One(id)) => write!(f, "{} {id}", action.name()),
         }
@@ -107,6 +115,8 @@ mod tests {
             Request::List { json: false },
             Request::Status { json: true },
             Request::Show(Id::default()),
+            Request::Metrics,
+            Request::Story(Id::default()),
             Request::Do(Action::Hold, Which::All),
             Request::Do(Action::Remove, Which::One(Id::default())),
         ];

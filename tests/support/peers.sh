@@ -116,6 +116,21 @@ bring_python() {
     ln -sf "$peers/venv/bin/aiosmtpd" "$peers/bin/aiosmtpd"
 }
 
+# What Prometheus itself says of metrics: the parser of its Python client.
+bring_prometheus() {
+    bring_python || return 1
+    "$peers/venv/bin/python3" -c 'import prometheus_client.parser' 2>/dev/null ||
+        "$peers/venv/bin/python3" -m pip install -q --disable-pip-version-check prometheus-client >&2 || return 1
+    printf '#!/bin/sh\nexec %s "$@"\n' "$peers/venv/bin/python3" >"$peers/bin/prometheus-python"
+    chmod +x "$peers/bin/prometheus-python"
+}
+
+# The library alone: the tests preload it.
+bring_faketime() {
+    unpack libfaketime || return 1
+    ln -sf "$(find "$root/usr/lib" -name libfaketime.so.1 | head -n 1)" "$peers/bin/libfaketime.so.1"
+}
+
 bring_lettre() {
     source=tests/peers/lettre
     if [ ! -x "$peers/lettre/debug/lettre-send" ] ||
@@ -127,7 +142,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp python lettre dovecot
+[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp python lettre dovecot prometheus faketime
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done

@@ -16,6 +16,7 @@ use crate::smtp::client::{
     Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
 };
 use crate::smtp::reply::Reply;
+use crate::spool::Id;
 
 /// Octets of content read at once.
 const PIECE_OCTETS: usize = 16 * 1024;
@@ -26,7 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
     /// The relay answered, or broke off.
-    Said(Exit),
+    Said {
+        /// How the program ends.
+        exit: Exit,
+        /// The queue id that the relay gave the message, the last one if it came in several.
+        id: Option<Id>,
+    },
     /// No relay runs.
     NobodyThere,
 }
@@ -35,14 +41,15 @@ pub enum Submitted {
 pub fn submit(config: &Config, options: &Options, letter: &mut Letter) -> Submitted {
     let socket = &config.run.submit;
     match UnixStream::connect(socket) {
-        Ok(stream) => Submitted::Said(converse(stream, &config.hostname, options, letter)),
+        Ok(stream) => converse(stream, &config.hostname, options, letter),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             Submitted::NobodyThere
         }
         Err(e) => {
             let exit =
                 if e.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::TryLater };
-            Submitted::Said(fail(exit, format_args!("the submit socket {}: {e}", socket.display())))
+            let exit = fail(exit, format_args!("the submit socket {}: {e}", socket.display()));
+            Submitted::Said { exit, id: None }
         }
     }
 }
@@ -57,30 +64,28 @@ struct Courier<'a, S> {
     group: Range<usize>,
     /// How the program ends, by recipient.
     exits: Vec<Option<Exit>>,
+    id: Option<Id>,
     input: Buffer<REPLY_INPUT_OCTETS>,
     out: Output,
 }
 
 /// Submits over a connection; everything that went wrong is said.
-fn converse(stream: UnixStream, hostname: &str, options: &Options, letter: &mut Letter) -> Exit {
+fn converse(stream: UnixStream, hostname: &str, options: &Options, letter: &mut Letter) -> Submitted {
     let timeouts = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
     if let Err(e) = timeouts {
-        return fail(Exit::Io, e);
+        return Submitted::Said { exit: fail(Exit::Io, e), id: None };
     }
     let (smtputf8, exits) = (letter.needs_smtputf8(), vec![None; letter.recipients.len()]);
     let (input, out) = (Buffer::new(), Output::new());
-    let mut courier = Courier { stream, options, letter, smtputf8, group: 0..0, exits, input, out };
+    let mut courier = Courier { stream, options, letter, smtputf8, group: 0..0, exits, id: None, input, out };
     let mut session = Session::new(Protocol::Smtp);
     if let Err(e) = courier.run(&mut session, &Terms { hostname, pipelining: true }) {
         courier.lost(&mut session, &e);
     }
     // Whoever has no outcome was never reached.
-    courier
-        .exits
-        .iter()
-        .map(|exit| exit.unwrap_or(Exit::TryLater))
-        .find(|&e| e != Exit::Ok)
-        .unwrap_or(Exit::Ok)
+    let exits = courier.exits.iter().map(|exit| exit.unwrap_or(Exit::TryLater));
+    let exit = exits.into_iter().find(|&e| e != Exit::Ok).unwrap_or(Exit::Ok);
+    Submitted::Said { exit, id: courier.id }
 }
 
 impl<S: Read + Write> Courier<'_, S> {
@@ -182,6 +187,10 @@ impl<S: Read + Write> Courier<'_, S> {
             Scope::Group => self.group.clone(),
             Scope::Destination => self.group.start..self.exits.len(),
         };
+        if outcome.verdict == Verdict::Delivered {
+            // "ok: queued as ID".
+            self.id = outcome.reply.text().rsplit(' ').next().and_then(|word| word.parse().ok());
+        }
         let exit = match outcome.verdict {
             Verdict::Delivered => Exit::Ok,
             Verdict::Deferred => Exit::TryLater,
@@ -262,6 +271,7 @@ mod tests {
             letter: &mut letter,
             smtputf8: false,
             group: 0..0,
+            id: None,
             input: Buffer::new(),
             out: Output::new(),
         };
