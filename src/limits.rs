@@ -66,6 +66,9 @@ pub const MIME_DEPTH: usize = 8;
 pub const MIME_ENTITIES: usize = 256;
 /// Octets of header that one added `Received:` field takes at most.
 pub const RECEIVED_OCTETS: usize = 1024;
+/// Octets that may be added to a message of the largest size: the trace field, missing fields,
+/// addresses completed and rewritten.
+pub const ADDED_OCTETS: u64 = 64 * 1024;
 
 /// Octets of an inbound slot's input buffer.
 pub const INPUT_OCTETS: usize = 4096;

@@ -285,6 +285,21 @@ fn a_reload_leaves_sessions_what_they_had() {
     relay.stop();
 }
 
+/// What we add to the header is not held against the client (RFC 1870 5).
+#[test]
+fn a_message_of_the_largest_size_is_taken() {
+    let folder = Folder::new("largest");
+    let relay = config(&folder).set("limits", "message_size", "\"64KiB\"").start();
+    let content = [vec![b'x'; 65_534], b"\r\n".to_vec()].concat();
+    let mut client = Client::hello(relay.port);
+    client.expect("MAIL FROM:<a@b.test> SIZE=65536", "250");
+    client.expect("RSET", "250");
+    assert!(client.deliver("a@b.test", &["c@local.test"], &content).starts_with("250"));
+    let reply = client.deliver("a@b.test", &["c@local.test"], &[b"x", &content[..]].concat());
+    assert!(reply.starts_with("552 5.3.4 a message can have at most 65536 octets"), "{reply}");
+    relay.stop();
+}
+
 #[test]
 fn content_that_is_refused_is_told() {
     let folder = Folder::new("badcontent");

@@ -54,7 +54,7 @@ use heapless::String;
 use log::{error, info, warn};
 
 use crate::config::{self, Config, Host};
-use crate::limits::{MAILBOX_PATH_OCTETS, ROUTES};
+use crate::limits::{ADDED_OCTETS, MAILBOX_PATH_OCTETS, ROUTES};
 use crate::smtp::buffer::Buffer;
 use crate::smtp::client::Protocol;
 use crate::smtp::reply::Reply;
@@ -566,7 +566,8 @@ fn settings(config: &Config, slots: usize) -> Settings {
         max_messages: config.spool.max_messages,
         cells_octets: config.spool.cells_size,
         staging: u16::try_from(slots + SPARES).unwrap_or(u16::MAX),
-        message_octets: config.limits.message_size,
+        // The session holds clients to the limit; what we add to the header comes on top.
+        message_octets: config.limits.message_size + ADDED_OCTETS,
     }
 }
 
