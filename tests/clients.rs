@@ -285,6 +285,20 @@ fn a_reload_leaves_sessions_what_they_had() {
     relay.stop();
 }
 
+/// It would see a reset instead, and its owner would never know why.
+#[test]
+fn who_sends_on_hears_why_it_was_closed() {
+    let folder = Folder::new("linger");
+    let relay = config(&folder).start();
+    let mut client = Client::connect(relay.port);
+    client.send(b"MAIL FROM:<a@b.test>\r\nRCPT TO:<c@remote.test>\r\nDATA\r\n");
+    client.send(&b"a line of a message that nobody asked for\r\n".repeat(200_000));
+    client.send(b".\r\n");
+    let said = String::from_utf8(client.rest()).expect("replies");
+    assert!(said.ends_with("421 4.5.0 content came though DATA was refused; closing\r\n"), "{said}");
+    relay.stop();
+}
+
 /// What we add to the header is not held against the client (RFC 1870 5).
 #[test]
 fn a_message_of_the_largest_size_is_taken() {

@@ -25,7 +25,7 @@ use crate::relay::users::Verdict;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::Mechanisms;
-use crate::smtp::server::{Answer, Next, Question, Session, Terms, Tls, Waiting};
+use crate::smtp::server::{Answer, Cause, Next, Question, Session, Terms, Tls, Waiting};
 use crate::sys::Now;
 
 /// Steps a slot may take in one turn before the others have theirs.
@@ -244,10 +244,26 @@ impl Inbound {
                 None
             }
             Next::StartTls => self.send().or_else(|| self.start_tls(with.now)),
-            Next::Close => self.send().or_else(|| {
-                self.transport.finish();
-                Some(Turn::Over)
-            }),
+            Next::Close => self.send().or_else(|| self.linger(with.scratch)),
+        }
+    }
+
+    /// Our last words are out. To close on octets that were not read would be answered by a reset, and
+    /// a peer that is still sending would see that instead of the words: it is heard out, for as long as
+    /// the deadline allows.
+    fn linger(&mut self, scratch: &mut [u8]) -> Option<Turn> {
+        self.transport.finish();
+        let is_talking = self.session.cause().is_some_and(Cause::is_interruption);
+        // Whoever speaks TLS has had its end already.
+        if !is_talking || self.ended || self.transport.tls().is_some() {
+            return Some(Turn::Over);
+        }
+        if !self.ready.is_readable() {
+            return Some(Turn::Wait);
+        }
+        match self.ready.read(&mut self.transport, scratch) {
+            Moved::Octets(_) | Moved::Nothing => None,
+            Moved::End | Moved::Broken => Some(Turn::Over),
         }
     }
 

@@ -56,6 +56,16 @@ pub enum Cause {
     Chunk,
 }
 
+impl Cause {
+    /// True if the session ended on a client that was still speaking, and spoke SMTP.
+    pub fn is_interruption(self) -> bool {
+        match self {
+            Self::Errors | Self::Unasked | Self::Early | Self::Chunk => true,
+            Self::Quit | Self::Shut | Self::Tls | Self::Foreign => false,
+        }
+    }
+}
+
 impl Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
