@@ -353,13 +353,12 @@ impl Pump {
         let (discard, event) = connection.as_mut()?.process(records, outgoing, want);
         incoming.consume(discard);
         match event {
-            Ok(Event::Text) if !has_text => self.take_text(),
-            // A server may write before the client has shown that it has the keys; we wait.
-            Ok(Event::Idle) if self.common().is_some_and(|common| !common.is_handshaking()) => {
-                if self.phase == Phase::Handshake {
-                    self.phase = Phase::Traffic;
-                }
+            Ok(Event::Text) if !has_text => {
+                // Text can come with the end of the handshake, and only behind it.
+                self.end_handshake();
+                self.take_text();
             }
+            Ok(Event::Idle) => self.end_handshake(),
             Ok(Event::PeerClosed) => self.phase = Phase::PeerClosed,
             Ok(_) => {}
             Err(e) => {
@@ -373,6 +372,15 @@ impl Pump {
             }
         }
         event.ok()
+    }
+
+    /// Notes that both sides have the keys, once they have. A server may write before the client has shown
+    /// that; we wait.
+    fn end_handshake(&mut self) {
+        let is_over = self.common().is_some_and(|common| !common.is_handshaking());
+        if self.phase == Phase::Handshake && is_over {
+            self.phase = Phase::Traffic;
+        }
     }
 
     /// Puts the text of a record where the records stood that were used up: it is shorter than they.

@@ -121,6 +121,21 @@ fn one_octet_at_a_time_is_the_same() {
 }
 
 #[test]
+fn a_client_that_speaks_with_the_end_of_its_handshake_is_heard() {
+    let (mut client, mut server) = (client(&[&version::TLS13]), server());
+    let _ = client.process();
+    carry(&mut client, &mut server, usize::MAX);
+    let _ = server.process();
+    carry(&mut server, &mut client, usize::MAX);
+    let _ = client.process();
+    assert_eq!(client.write(b"EHLO box\r\n"), Ok(10));
+    carry(&mut client, &mut server, usize::MAX);
+    assert!(server.is_handshaking());
+    assert_eq!(server.process(), Ok(Need::Reader));
+    assert!(!server.is_handshaking(), "what it said comes after the handshake");
+}
+
+#[test]
 fn a_cut_is_no_end() {
     for version in BOTH {
         let (mut client, mut server) = (client(&[version]), server());
