@@ -128,6 +128,17 @@ fn to_a_maildir() {
 }
 
 #[test]
+fn by_an_alias_over_lmtp() {
+    let folder = Folder::new("nogrowthalias");
+    let hop = NextHop::friendly();
+    let file = folder.write("aliases", "all: one, two, others\nothers: three, all\n*: one\n");
+    let config = config(&folder)
+        .set("aliases", "file", &format!("{:?}", file.display().to_string()))
+        .route(&format!("via = \"lmtp\"\nhosts = [{:?}]", hop.address()));
+    no_growth(&config, "all@local.test", 300, amount(700, 49_000));
+}
+
+#[test]
 fn with_log_lines() {
     let folder = Folder::new("nogrowthlog");
     let config = config(&folder).route("via = \"discard\"").set("log", "level", "\"info\"");

@@ -10,7 +10,7 @@ mod table;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use log::{error, info};
@@ -108,7 +108,8 @@ fn read(file: &Path, config: &Config) -> Result<(Table, Stamp), Refused> {
 }
 
 fn read_octets(file: &Path) -> io::Result<(Vec<u8>, Stamp)> {
-    let file = File::open(file)?;
+    // A pipe in its place must not hold up the relay until somebody writes into it.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
     let stamp = Stamp::of(&file.metadata()?);
     let mut octets = Vec::new();
     file.take(ALIASES_OCTETS + 1).read_to_end(&mut octets)?;

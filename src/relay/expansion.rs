@@ -421,6 +421,18 @@ mod tests {
     }
 
     #[test]
+    fn the_postmaster_has_an_alias_where_the_configuration_names_nobody() {
+        let mut house = House::new("postmaster", "existing");
+        house.config.postmaster_is_set = false;
+        house.config.postmaster = "postmaster@home.test".to_owned();
+        for (aliases, expected) in
+            [("postmaster: root\nroot: anna", "anna@home.test"), ("*: anna", "postmaster@home.test")]
+        {
+            assert_eq!(house.expand(aliases, "postmaster@home.test"), [expected], "{aliases}");
+        }
+    }
+
+    #[test]
     fn notices_follow_aliases_and_are_never_refused() {
         let house = House::new("ours", "existing");
         for (aliases, path, expected) in [

@@ -2,7 +2,7 @@
 //! durable.
 
 use heapless::String;
-use log::info;
+use log::{debug, info};
 
 use super::Relay;
 use super::access::{self, Verdict};
@@ -251,6 +251,9 @@ fn add_all(
         }
         store.recipient(staging(slot), &path, recipient.notify, &orcpt).map_err(reply_to)?;
         named.add(slot, &path, is_ours);
+        if expansion.is_alias() {
+            debug!("{} alias from=<{}> to=<{}>", about.id, Quoted::bare(given), Quoted::bare(&path));
+        }
         if about.first.is_empty() {
             about.key = expansion.key(&path);
             // The trace field goes to all of them: it names whom the sender named.

@@ -119,7 +119,9 @@ impl Table {
     pub fn parse(text: &str, config: &Config) -> Result<Self, Vec<Mistake>> {
         let mut reader =
             Reader { text, config, table: Self::with_room_for(text.len()), mistakes: Vec::new() };
-        let mut lexer = Lexer { text, at: 0, in_name: true };
+        // The mark that some editors put in front of UTF-8.
+        let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let mut lexer = Lexer { text, at: start, in_name: true };
         while lexer.at < text.len() && reader.mistakes.len() < MISTAKES {
             reader.alias(&mut lexer);
         }
@@ -310,6 +312,7 @@ mod tests {
         ] {
             assert_eq!(targets(&table, local, domain), expected, "{local} at {domain}");
         }
+        assert_eq!(targets(&parse("\u{feff}root: anna\r\n").unwrap(), "root", "home.test"), ["anna@"]);
         assert!(parse("").unwrap().is_empty() && parse("#\n \n").unwrap().is_empty());
     }
 
