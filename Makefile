@@ -9,7 +9,7 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test unit check demo core peers bench bench-short power-loss fuzz fuzz-short install clean rust
+.PHONY: help run build test unit check demo core peers bench bench-short bench-tls power-loss fuzz fuzz-short install clean rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ bench: build peers ## side by side with Postfix, flushes and memory (root, some 
 
 bench-short: build peers ## the same with few messages: shows that it works, not how fast it is
 	bench/run --short
+
+bench-tls: build ## handshakes a second, and the memory of TLS sessions (openssl, some minutes)
+	bench/tls
 
 power-loss: rust ## cuts the power at every disk call, the long way (some minutes)
 	PILLARBOX_FULL=1 $(CARGO) test -j$(JOBS) --release --test power_loss

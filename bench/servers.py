@@ -89,7 +89,7 @@ class Pillarbox(Server):
 
     name = "pillarbox"
 
-    def __init__(self, program, folder, route=None, sessions=128, small=False):
+    def __init__(self, program, folder, route=None, sessions=128, small=False, more=""):
         self.folder, self.port = folder, free_port()
         folder.mkdir(parents=True, exist_ok=True)
         route = route or f'via = "smarthost"\nhosts = ["127.0.0.1:{free_port()}"]\ntls = "none"'
@@ -115,6 +115,7 @@ retry = ["1h"]
 user = "{user}"
 control = "{folder}/control"
 submit = "{folder}/submit"
+{more}
 """)
         super().__init__([program, "serve", "-c", config])
 

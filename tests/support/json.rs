@@ -53,6 +53,11 @@ impl Json {
         }
     }
 
+    /// True for `true`, and for nothing else.
+    pub fn is_true(&self) -> bool {
+        matches!(self, Self::Bool(true))
+    }
+
     #[track_caller]
     pub fn list(&self) -> &[Self] {
         match self {

@@ -131,6 +131,22 @@ bring_faketime() {
     ln -sf "$(find "$root/usr/lib" -name libfaketime.so.1 | head -n 1)" "$peers/bin/libfaketime.so.1"
 }
 
+bring_snail() {
+    unpack s-nail || return 1
+    wrap s-nail "$root/usr/bin/s-nail"
+    "$peers/bin/s-nail" -V >/dev/null
+}
+
+# Judges a server's TLS from outside.
+bring_sslyze() {
+    [ -x "$peers/venv/bin/python" ] || bring_python || return 1
+    if [ ! -x "$peers/venv/bin/sslyze" ]; then
+        say "adding sslyze to the Python venv"
+        "$peers/venv/bin/pip" install -q --disable-pip-version-check sslyze >&2 || return 1
+    fi
+    ln -sf "$peers/venv/bin/sslyze" "$peers/bin/sslyze"
+}
+
 bring_lettre() {
     source=tests/peers/lettre
     if [ ! -x "$peers/lettre/debug/lettre-send" ] ||
@@ -142,7 +158,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp python lettre dovecot prometheus faketime
+[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp snail python sslyze lettre dovecot prometheus faketime
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done

@@ -1,8 +1,11 @@
 //! Sends one message by the `lettre` package: `lettre-send PORT FROM TO SUBJECT BODY [USER PASSWORD]`.
+//!
+//! `LETTRE_TLS`: `starttls` or `immediate`, else in clear; `LETTRE_CA`: whom it believes, a PEM file.
 use std::{env, process::ExitCode};
 
 use lettre::message::{MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
 
 fn main() -> ExitCode {
@@ -36,6 +39,17 @@ fn send(
     let mut transport = SmtpTransport::builder_dangerous("127.0.0.1").port(port.parse()?);
     if let [user, password] = login {
         transport = transport.credentials(Credentials::new(user.clone(), password.clone()));
+    }
+    if let Ok(start) = env::var("LETTRE_TLS") {
+        let mut parameters = TlsParameters::builder("localhost".to_owned());
+        if let Ok(file) = env::var("LETTRE_CA") {
+            parameters = parameters.add_root_certificate(Certificate::from_pem(&std::fs::read(file)?)?);
+        }
+        let parameters = parameters.build_rustls()?;
+        transport = transport.tls(match start.as_str() {
+            "immediate" => Tls::Wrapper(parameters),
+            _ => Tls::Required(parameters),
+        });
     }
     transport.build().send(&message)?;
     Ok(())
