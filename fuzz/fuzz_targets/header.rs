@@ -21,7 +21,7 @@ fn scanned(rules: &Rules<'_>, content: &[u8], size: usize) -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, content)) = data.split_first() else { return };
-    let missing = Missing { date: Date::utc(0), id: "ID", hostname: "host.test", from: "me@host.test" };
+    let missing = Missing { date: Some(Date::utc(0)), id: "ID", hostname: "host.test", from: "me@host.test" };
     let rules = Rules {
         missing: (first & 1 == 0).then_some(missing),
         drop_bcc: first & 2 == 0,

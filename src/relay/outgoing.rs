@@ -187,3 +187,92 @@ impl Relay {
         Outgoing { rewriting, encoding: Encoding::Unknown }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What messages are made of.
+    static PIECES: [&[u8]; 14] = [
+        b"From: Front Door <cam@home>\r\n",
+        b"From: ",
+        b"Sender: x\r\n",
+        b"Content-Type: multipart/mixed; boundary=B\r\n",
+        b"Content-Transfer-Encoding: 8bit\r\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"--B\r\n\r\n\xfc\r\n",
+        b"--B\r\n",
+        b"--B--\r\n",
+        b"text \xfc = x\r\n",
+        b"\xfc\xfc\xfc\xfc\xfc\xfc\xfc\xfc",
+        b"a long line of ninety octets that says nothing at all but goes on until it has to be broken",
+        b" ",
+    ];
+
+    fn outgoing(rewrites: bool) -> Outgoing {
+        let rewriting = rewrites.then(|| Rewriting {
+            address: String::try_from("me@provider.test").unwrap(),
+            reverse_path: String::try_from("cam@home").unwrap(),
+            rewriter: Rewriter::default(),
+        });
+        Outgoing { rewriting, encoding: Encoding::Unknown }
+    }
+
+    /// The content as it goes out, pieces as long as they may be; every one fits.
+    fn sent(outgoing: &mut Outgoing, offered: &Offered, content: &[u8]) -> Vec<u8> {
+        let room = DELIVERY_OUTPUT_OCTETS / 2;
+        outgoing.begin(offered);
+        let (mut out, mut rest) = (Vec::new(), content);
+        while !rest.is_empty() {
+            let n = outgoing.fits(room);
+            assert!(n > 0);
+            let (piece, after) = rest.split_at(n.min(rest.len()));
+            let before = out.len();
+            outgoing.write(piece, &mut |octets| out.extend_from_slice(octets));
+            assert!(out.len() - before <= room, "{} of {n}", out.len() - before);
+            rest = after;
+        }
+        let before = out.len();
+        outgoing.finish(&mut |octets| out.extend_from_slice(octets));
+        assert!(out.len() - before <= room);
+        out
+    }
+
+    fn offer(line: &str) -> Offered {
+        let mut offered = Offered::NOTHING;
+        offered.learn(1, line.as_bytes());
+        offered
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn what_goes_out_fits_and_is_told(
+            rewrites in any::<bool>(),
+            pieces in prop::collection::vec((prop::sample::select(&PIECES[..]), 1usize..40), 0..12),
+        ) {
+            let content: Vec<u8> = pieces.iter().flat_map(|(piece, times)| piece.repeat(*times)).collect();
+            let (mut message, old, new) = (outgoing(rewrites), offer("SIZE"), offer("8BITMIME"));
+            prop_assert!(message.is_ready(&new) && !message.is_ready(&old));
+            content.chunks(100).for_each(|piece| message.survey(piece));
+            message.survey(b"");
+            prop_assert!(message.is_ready(&old));
+            let reverse_path = "a@b.test";
+            let transaction = Transaction {
+                reverse_path, octets: content.len() as u64, body: Default::default(), smtputf8: false, ret: None, envid: "", recipients: 1,
+            };
+            let from_old = sent(&mut message, &old, &content);
+            let told = message.transaction(transaction);
+            prop_assert!(from_old.len() as u64 <= told.octets || pieces.iter().any(|(piece, _)| *piece == PIECES[1] || *piece == PIECES[2]));
+            prop_assert_eq!(told.reverse_path, if rewrites { "me@provider.test" } else { reverse_path });
+            prop_assert_eq!(message.transaction(Transaction { reverse_path: "", ..transaction }).reverse_path, "");
+            // The same message again, to a server that takes it as it is, and once more to the old one.
+            let to_new = sent(&mut message, &new, &content);
+            prop_assert!(rewrites || to_new == content);
+            prop_assert_eq!(sent(&mut message, &old, &content), from_old);
+        }
+    }
+}
