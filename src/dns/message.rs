@@ -23,6 +23,9 @@ const FLAG_TRUNCATED: u16 = 0x0200;
 const FLAG_RECURSION_DESIRED: u16 = 0x0100;
 const OPCODE_MASK: u16 = 0x7800;
 
+/// Pointers in one name: no name has more labels, and long chains cost time.
+const LABELS: usize = 127;
+
 // A name, its length octets and the root; type and class; header and OPT record.
 const _: () = assert!(HEADER_OCTETS + DNS_NAME_OCTETS + 2 + 4 + 11 <= DNS_QUERY_OCTETS);
 
@@ -330,7 +333,7 @@ impl<'m> Reader<'m> {
     /// A name; `Some(None)` for one whose labels have octets that no name of ours has. `None`: broken.
     fn name(&mut self) -> Option<Option<Name>> {
         let mut name = Some(Name::ROOT);
-        let (mut at, mut behind, mut octets) = (self.at, None, 1);
+        let (mut at, mut behind, mut octets, mut jumps) = (self.at, None, 1, 0);
         // Pointers have to lead to before this: it only ever gets smaller, so this ends.
         let mut start = at;
         loop {
@@ -349,7 +352,8 @@ impl<'m> Reader<'m> {
                 3 => {
                     let target = (length & 0x3f) << 8 | usize::from(*self.octets.get(at + 1)?);
                     behind.get_or_insert(at + 2);
-                    if target >= start || target < HEADER_OCTETS {
+                    jumps += 1;
+                    if target >= start || target < HEADER_OCTETS || jumps > LABELS {
                         return None;
                     }
                     (at, start) = (target, target);

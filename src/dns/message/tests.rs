@@ -265,6 +265,29 @@ fn pointers_lead_back_or_nowhere() {
 }
 
 #[test]
+fn a_name_has_no_more_pointers_than_labels() {
+    let query = query("x.test", Kind::Mx);
+    for (count, fits) in [(LABELS, true), (LABELS + 1, false)] {
+        // A record nobody reads whose data are pointers, each to the one before it, the first to the question.
+        let mut octets = response(&query, RCODE::NoError, &[], &[]);
+        octets[7] = 2;
+        let length = 2 * (count - 1) as u16;
+        octets.extend([&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60][..], &length.to_be_bytes()].concat());
+        let mut last = 12_u16;
+        for _ in 1..count {
+            let here = octets.len() as u16;
+            octets.extend((0xc000 | last).to_be_bytes());
+            last = here;
+        }
+        octets.extend(
+            [&[0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 60, 0, 4, 0, 10][..], &(0xc000 | last).to_be_bytes()].concat(),
+        );
+        let read = read(&query, &octets, false);
+        assert_eq!(read.is_ok(), fits, "{count}: {read:?}");
+    }
+}
+
+#[test]
 fn a_torn_response_is_broken_wherever_it_is_torn() {
     let query = query("x.test", Kind::Mx);
     let answers = [mx("x.test", 1, "y.test"), mx("x.test", 2, "z.test")];
