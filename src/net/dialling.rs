@@ -119,6 +119,11 @@ impl Tried {
         self.silent.take()
     }
 
+    /// True if there was a connection at all, so that what was heard was said by a host.
+    pub fn has_spoken(&self) -> bool {
+        self.sessions > 0
+    }
+
     /// Notes what one host came to.
     pub fn note(&mut self, fate: Fate, reply: &Reply) {
         let place = if fate == Fate::Failed { &mut self.hopeless } else { &mut self.hopeful };

@@ -158,7 +158,7 @@ fn open_draft(mailbox: &Mailbox) -> io::Result<Draft> {
 
 /// Tells the relay what became of the one recipient.
 fn end(relay: &mut Relay, group: &Group, folder: &str, result: Result<(), &Reply>, now: Now) {
-    let hop = Hop { via: "maildir", host: folder, tls: "none" };
+    let hop = Hop { via: "maildir", host: folder, spoke: false, tls: "none" };
     let done = Reply::new(250, (0, 0), "delivered to the mailbox");
     let (fate, reply) = match result {
         Ok(()) => (Fate::Delivered, &done),

@@ -470,7 +470,8 @@ impl Outbound {
     fn decide(&mut self, who: &Recipients, fate: Fate, reply: &Reply, with: &mut With<'_>) {
         let host = self.host_text();
         let Some(work) = &mut self.work else { return };
-        let hop = Hop { via: with.relay.via_name(self.key), host: &host, tls: "none" };
+        let spoke = self.tried.has_spoken();
+        let hop = Hop { via: with.relay.via_name(self.key), host: &host, spoke, tls: "none" };
         for who in who.iter().filter(|&w| work.undecided.has(w)) {
             with.relay.outcome(work.attempt.group.round, who, fate, reply, &hop, with.now);
         }

@@ -72,6 +72,8 @@ pub struct Hop<'a> {
     pub via: &'static str,
     /// Host, address and port, or a mailbox's folder.
     pub host: &'a str,
+    /// The reply is the host's own, not what was found out about it.
+    pub spoke: bool,
     /// The version of TLS, or "none".
     pub tls: &'static str,
 }
@@ -79,7 +81,7 @@ pub struct Hop<'a> {
 impl Hop<'_> {
     /// No way at all.
     const fn none(via: &'static str) -> Self {
-        Self { via, host: "", tls: "none" }
+        Self { via, host: "", spoke: false, tls: "none" }
     }
 }
 
@@ -305,11 +307,12 @@ impl Relay {
         let Some(slot) = self.destinations.find(key) else { return };
         let destination = self.destinations.at(slot);
         let host = text::<80>(destination.host());
+        let spoke = destination.spoke();
         let reply = destination
             .reply()
             .cloned()
             .unwrap_or_else(|| Reply::new(451, (4, 1), "the destination is resting"));
-        let hop = Hop { via: via_name(&self.config, key), host: &host, tls: "none" };
+        let hop = Hop { via: via_name(&self.config, key), host: &host, spoke, tls: "none" };
         self.decide(index, who, Fate::Deferred, &reply, &hop, now);
     }
 
@@ -341,7 +344,7 @@ impl Relay {
         let round = self.rounds.at(index);
         let (place, at) = (round.place, round.at);
         let Addressee { to, notify, is_from_here } = addressee(&mut self.store, place, who);
-        let said_by = if hop.via == "maildir" { "" } else { hop.host };
+        let said_by = if hop.spoke { hop.host } else { "" };
         let verb = match fate {
             Fate::Delivered | Fate::Relayed => {
                 self.counters.delivered += 1;

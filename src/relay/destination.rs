@@ -62,8 +62,10 @@ pub struct Destination {
     used_ms: u64,
     /// The last host that was tried.
     host: String<80>,
-    /// Its last words.
+    /// Its last words, or ours on it.
     reply: Option<Reply>,
+    /// They are its own.
+    spoke: bool,
 }
 
 impl Destination {
@@ -78,6 +80,10 @@ impl Destination {
     /// What the last failure said.
     pub fn reply(&self) -> Option<&Reply> {
         self.reply.as_ref()
+    }
+    /// True if that was said by the host, not found out about it.
+    pub fn spoke(&self) -> bool {
+        self.spoke
     }
     /// Failures in a row.
     pub fn failures(&self) -> u8 {
@@ -156,9 +162,17 @@ impl Destinations {
     }
 
     fn make(&mut self, key: Key, now_ms: u64) -> Option<usize> {
-        let (line, host, reply) = (Line::default(), String::new(), None);
-        let made =
-            Destination { key, line, active: 0, failures: 0, until_ms: 0, used_ms: now_ms, host, reply };
+        let made = Destination {
+            key,
+            line: Line::default(),
+            active: 0,
+            failures: 0,
+            until_ms: 0,
+            used_ms: now_ms,
+            host: String::new(),
+            reply: None,
+            spoke: false,
+        };
         if self.table.len() < DESTINATIONS {
             self.table.push(made);
             return Some(self.table.len() - 1);
@@ -245,9 +259,17 @@ impl Destinations {
         }
     }
 
-    /// The destination as a whole failed: leave it alone for a while that grows with `waits`.
-    /// Returns the monotonic end of the back-off.
-    pub fn failed(&mut self, key: Key, host: &str, reply: &Reply, waits: &[Duration], now_ms: u64) -> u64 {
+    /// The destination as a whole failed: leave it alone for a while that grows with `waits`. `spoke`: the
+    /// host gave this reply itself. Returns the monotonic end of the back-off.
+    pub fn failed(
+        &mut self,
+        key: Key,
+        host: &str,
+        spoke: bool,
+        reply: &Reply,
+        waits: &[Duration],
+        now_ms: u64,
+    ) -> u64 {
         let Some(one) = self.table.iter_mut().find(|d| d.key == key) else { return now_ms };
         // Connections that were under way side by side find out the same: that counts once.
         if one.failures == 0 || one.until_ms <= now_ms {
@@ -257,6 +279,7 @@ impl Destinations {
         }
         set(&mut one.host, host);
         one.reply = Some(reply.clone());
+        one.spoke = spoke;
         one.until_ms
     }
 
@@ -368,7 +391,7 @@ mod tests {
         assert_eq!(all.at(dead).key(), key(1));
         all.step_out(&mut queue, dead).unwrap();
         all.started(dead, 0);
-        assert_eq!(all.failed(key(1), "a:25", &refused(), &WAITS, 0), 60_000);
+        assert_eq!(all.failed(key(1), "a:25", true, &refused(), &WAITS, 0), 60_000);
         all.ended(key(1));
         let live = all.next_ready(1, |_| true).unwrap();
         assert_eq!(all.at(live).key(), key(2));
@@ -382,7 +405,7 @@ mod tests {
     fn after_a_failure_one_probe_at_a_time_until_it_answers() {
         let mut all = Destinations::new();
         let slot = all.open(key(1), 0).unwrap();
-        all.failed(key(1), "", &refused(), &WAITS, 0);
+        all.failed(key(1), "", true, &refused(), &WAITS, 0);
         assert!(!all.is_open(slot, 0));
         assert!(all.is_open(slot, 60_000));
         all.started(slot, 60_000);
@@ -404,9 +427,9 @@ mod tests {
     fn failures_side_by_side_count_once() {
         let mut all = Destinations::new();
         all.open(key(1), 0).unwrap();
-        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 0), 60_000);
-        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 30), 60_000);
-        assert_eq!(all.failed(key(1), "", &refused(), &WAITS, 60_000), 360_000);
+        assert_eq!(all.failed(key(1), "", true, &refused(), &WAITS, 0), 60_000);
+        assert_eq!(all.failed(key(1), "", true, &refused(), &WAITS, 30), 60_000);
+        assert_eq!(all.failed(key(1), "", true, &refused(), &WAITS, 60_000), 360_000);
     }
 
     #[test]

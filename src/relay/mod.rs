@@ -468,9 +468,10 @@ impl Relay {
         via_name(&self.config, key)
     }
 
-    /// A destination can't be used for now.
-    pub fn destination_failed(&mut self, key: Key, host: &str, reply: &Reply, now: Now) {
-        let until_ms = self.destinations.failed(key, host, reply, &self.config.queue.retry, now.mono_ms);
+    /// A destination can't be used for now. `spoke`: the reply is the host's own.
+    pub fn destination_failed(&mut self, key: Key, host: &str, spoke: bool, reply: &Reply, now: Now) {
+        let retry = &self.config.queue.retry;
+        let until_ms = self.destinations.failed(key, host, spoke, reply, retry, now.mono_ms);
         let rest_s = until_ms.saturating_sub(now.mono_ms) / 1000;
         warn!(
             "- {} host={} does not work, resting {rest_s} s: {}",

@@ -23,6 +23,7 @@ fn on_failure(reply: &str) -> &'static str {
         Some((2, 1)) => "The mailbox does not take mail: ask its owner by another way.",
         Some((2, 2)) => "The mailbox is full: its owner has to make room. Then send it again.",
         Some((2 | 3, 3 | 4)) => "The message is too large for them: send it smaller, or in parts.",
+        Some((4, 4)) => "Check the part behind the @: no mail server belongs to it.",
         Some((4, 6)) => "It went round in circles: the routes of the servers on its way lead to each other.",
         Some((4, 7)) => "Find out why that server can't be reached (see the last reply), then send it again.",
         Some((6, 7)) => "The address has letters that this server can't handle: use one in plain letters.",

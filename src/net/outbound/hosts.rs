@@ -167,7 +167,7 @@ impl Outbound {
     fn give_up(&mut self, with: &mut With<'_>) -> bool {
         let (host, (fate, reply)) = (self.host_text(), self.tried.sum());
         if fate == Fate::Deferred {
-            with.relay.destination_failed(self.key, &host, &reply, with.now);
+            with.relay.destination_failed(self.key, &host, self.tried.has_spoken(), &reply, with.now);
         } else {
             with.relay.destination_answered(self.key, &host);
         }

@@ -197,7 +197,7 @@ fn a_message_in_a_line_steps_out_of_it_and_a_back_off_ends() {
         destinations.line_up(queue, slot, at);
     }
     let reply = crate::smtp::reply::Reply::new(451, (4, 1), "refused");
-    bench.relay.destination_failed(key.unwrap(), "mx.example:25", &reply, NOW);
+    bench.relay.destination_failed(key.unwrap(), "mx.example:25", true, &reply, NOW);
     assert!(!bench.answer("list --json").contains("\"next_try_s\":0"));
     assert!(bench.answer("status --json").contains("\"state\":\"back-off\""));
     assert_eq!(bench.answer(&format!("hold {}", ids[1])), "ok\n1 message held\n");
