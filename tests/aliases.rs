@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use support::client::Client;
+use support::json::Json;
 use support::message::{HEADER, field, maildir, message};
 use support::next_hop::{Act, Event, NextHop};
 use support::relay::{Config, Relay, program, smarthost};
@@ -261,6 +262,26 @@ fn a_reload_takes_another_file_and_refuses_a_wrong_one() {
     relay.signal(Signal::SIGHUP);
     wait_for("the other file", || rcpt(&relay, "sales@local.test").starts_with("250").then_some(()));
     assert!(rcpt(&relay, "info@local.test").starts_with("550 5.1.1"));
+    relay.stop();
+}
+
+#[test]
+fn aliases_that_a_reload_brings_count_for_the_ceiling() {
+    let folder = Folder::new("aliases-ceiling");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
+    // Beside the configuration: the sandbox lets it be read.
+    let file = folder.write("a/aliases", "info: anna\n");
+    let relay = config.start();
+    let ceiling = |config: &Config| {
+        Json::parse(&config.succeed(&["status", "--json"])).key("memory").key("ceiling_bytes").number()
+    };
+    let before = ceiling(&config);
+    let config = config.set("aliases", "file", &format!("{:?}", file.display().to_string()));
+    config.write();
+    relay.signal(Signal::SIGHUP);
+    wait_for("the room for aliases", || (ceiling(&config) > before + 256.0 * 1024.0).then_some(()));
+    Client::hello(relay.port).deliver("a@away.test", &["info@local.test"], &message("x\r\n"));
+    wait_for("anna's mail", || maildir(&config.mailbox("anna")).pop());
     relay.stop();
 }
 

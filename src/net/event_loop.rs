@@ -294,6 +294,8 @@ impl EventLoop {
             return keep_old(&mistakes);
         }
         self.timeouts = Timeouts::of(&config.limits);
+        // Aliases that were not there before take their room.
+        self.ceiling_octets = memory_ceiling(&config);
         self.config = config;
     }
 

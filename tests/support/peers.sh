@@ -71,7 +71,7 @@ bring_dovecot() {
         unpack "dovecot-$package" || return 1
     done
     find "$root/usr/lib/dovecot" "$root/usr/bin/doveconf" -type f \
-        -exec sed -i 's#/usr/lib/dovecot/modules#modules/././././././././#g' {} +
+        -exec env LC_ALL=C sed -i 's#/usr/lib/dovecot/modules#modules/././././././././#g' {} +
     wrap dovecot "$root/usr/bin/doveconf" -c '"$1"' -e "$root/usr/sbin/dovecot" -F -c
 }
 
