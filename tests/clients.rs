@@ -338,3 +338,69 @@ fn content_that_is_refused_is_told() {
     );
     relay.stop();
 }
+
+/// A configuration with one user, "me" with the password "secret".
+fn with_user(config: Config) -> Config {
+    let mut command = support::relay::program();
+    let line = peers::succeed(command.args(["password", "--clear", "me"]), b"secret\n");
+    let file = config.folder().join("users");
+    std::fs::write(&file, line).expect("the users file");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, mode).expect("the mode of a file");
+    config.set("access", "users_file", &format!("{:?}", file.display().to_string()))
+}
+
+/// `\0me\0secret` in base64.
+const PLAIN: &str = "AG1lAHNlY3JldA==";
+
+#[test]
+fn an_appliance_logs_in_without_tls_and_after_helo() {
+    let folder = Folder::new("oldauth");
+    let config = with_user(ruled(&folder, "appliance = true").strangers()).listener("tls = \"none\"");
+    let config = config.set("", "local_domains", "[\"local.test\"]").route("via = \"discard\"");
+    let relay = config.start();
+    let mut client = Client::connect(relay.port);
+    let shown = client.ask("EHLO camera");
+    assert!(shown.contains("AUTH ") && !shown.contains("STARTTLS"), "{shown}");
+    client.expect("HELO", "250");
+    client.expect("MAIL FROM: camera", "250");
+    client.expect("RCPT TO: a@remote.test", "550 5.7.1");
+    client.expect("RSET", "250");
+    client.expect(&format!("AUTH PLAIN {PLAIN}"), "235");
+    assert!(client.deliver("camera@b.test", &["a@remote.test"], &message("x\r\n")).starts_with("250"));
+    relay.wait_log(&["accepted", "client=127.0.0.1", "user=me"]);
+    relay.stop();
+    // Everyone else is not offered it in clear.
+    let config = with_user(self::config(&folder).strangers());
+    let relay = config.start();
+    let mut client = Client::connect(relay.port);
+    assert!(!client.ask("EHLO camera").contains("AUTH "));
+    client.expect(&format!("AUTH PLAIN {PLAIN}"), "5");
+    relay.stop();
+}
+
+#[test]
+fn a_user_is_counted_wherever_it_comes_from() {
+    let folder = Folder::new("userhour");
+    let config = with_user(config(&folder).strangers())
+        .set("access", "plaintext_auth_from", "[\"198.51.100.0/24\"]")
+        .set("limits", "messages_per_hour", "1")
+        .listener("proxy_protocol_from = [\"127.0.0.1\"]");
+    let relay = config.start_unseen();
+    let client = |address: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", config.port)).expect("a connection");
+        let header = format!("PROXY TCP4 {address} 127.0.0.1 40000 25\r\n");
+        stream.write_all(header.as_bytes()).expect("the header");
+        let mut client = Client::over(stream).expect("a greeting");
+        client.expect("EHLO box", "250");
+        client
+    };
+    let mut first = client("198.51.100.1");
+    first.expect(&format!("AUTH PLAIN {PLAIN}"), "235");
+    assert!(first.deliver("a@b.test", &["c@local.test"], &message("x\r\n")).starts_with("250"));
+    let mut second = client("198.51.100.2");
+    second.expect(&format!("AUTH PLAIN {PLAIN}"), "235");
+    second.expect("MAIL FROM:<a@b.test>", "450 4.7.1");
+    client("198.51.100.1").expect("MAIL FROM:<a@b.test>", "250");
+    relay.stop();
+}
