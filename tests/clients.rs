@@ -404,3 +404,52 @@ fn a_user_is_counted_wherever_it_comes_from() {
     client("198.51.100.1").expect("MAIL FROM:<a@b.test>", "250");
     relay.stop();
 }
+
+/// `config` with a certificate, on a port where TLS comes first.
+fn with_tls(config: Config) -> Config {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
+    let key = config.folder().join("key.pem");
+    std::fs::write(&key, std::fs::read(source.join("p256.key")).expect("a key")).expect("its copy");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, mode).expect("the mode of a file");
+    config
+        .set("tls", "certificate_file", &format!("{:?}", source.join("p256.pem").display().to_string()))
+        .set("tls", "key_file", &format!("{:?}", key.display().to_string()))
+        .listener("tls = \"implicit\"")
+}
+
+#[test]
+fn smtp_on_a_tls_port_is_named() {
+    let folder = Folder::new("tlsport");
+    let config = with_tls(config(&folder));
+    let relay = config.start_unseen();
+    talk(config.port, b"EHLO box\r\nMAIL FROM:<a@b.test>\r\n");
+    relay.wait_log(&["client=127.0.0.1", "TLS port"]);
+    wait_notes(&config, "127.0.0.1", "SMTP on a TLS port");
+    relay.stop();
+}
+
+const BY_PROXY: &str = r#"
+import smtplib, socket, ssl, sys
+raw = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30)
+raw.sendall(b"PROXY TCP4 192.0.2.9 127.0.0.1 40000 465\r\n")
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+client = smtplib.SMTP()
+client.sock = context.wrap_socket(raw)
+print(client.getreply())
+client.sendmail("a@b.test", ["c@local.test"], "Subject: x\r\n\r\nx\r\n")
+client.quit()
+"#;
+
+#[test]
+fn the_proxy_header_comes_before_tls() {
+    let Some(python) = peers::find_in_system("python3") else { return };
+    let folder = Folder::new("proxytls");
+    let config = with_tls(config(&folder).strangers()).listener("proxy_protocol_from = [\"127.0.0.1\"]");
+    let relay = config.start_unseen();
+    let said = peers::succeed(Command::new(python).args(["-c", BY_PROXY, &config.port.to_string()]), b"");
+    assert!(said.contains("220"), "{said}");
+    relay.wait_log(&["accepted", "client=192.0.2.9", "proto=ESMTPS"]);
+    relay.stop();
+}

@@ -87,7 +87,7 @@ fn no_hello(first: &First, side: Side) -> Option<Failure> {
             Some(Failure::new("tried SSL 2.0: only TLS 1.2 and 1.3 are taken"))
         }
         (Side::Server, [b'A'..=b'Z' | b'a'..=b'z', ..]) => {
-            let failure = Failure::new("spoke in the clear where TLS was due");
+            let failure = Failure::new("SMTP on a TLS port: spoke in the clear where TLS was due");
             Some(Failure { note: Note::SmtpOnTlsPort, ..failure })
         }
         (Side::Client, [b'0'..=b'9', ..]) => {
