@@ -195,7 +195,7 @@ fn by_bdat(sender: Sender, body: &[u8], cut: Option<usize>) -> Taken {
 
 /// What the client session sends to pass on two messages over one connection.
 fn passed_on(contents: [&[u8]; 2]) -> Vec<u8> {
-    let terms = client::Terms { hostname: "mx.example", pipelining: true };
+    let terms = client::Terms { hostname: "mx.example", pipelining: true, login: client::Login::NONE };
     let mut session = client::Session::new(client::Protocol::Smtp);
     let (mut out, mut input, mut wire) = (client::Output::new(), Vec::new(), Vec::new());
     let (mut waiting, mut content): (_, &[u8]) = (contents.iter(), b"");
@@ -205,6 +205,7 @@ fn passed_on(contents: [&[u8]; 2]) -> Vec<u8> {
         wire.extend(out.filled());
         out.clear();
         match step.next {
+            client::Next::Login => unreachable!("no login was asked for"),
             client::Next::Closed => return wire,
             client::Next::Outcome(_) | client::Next::Output => {}
             client::Next::Input => input.extend(match session.waiting() {

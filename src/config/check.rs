@@ -29,7 +29,7 @@ pub(super) fn smarthost(smarthost: &Smarthost, s: &Section<'_>, notes: &mut Note
         (Some(_), true, false) if wants_token => {
             at("auth", "this needs an access token: write token_command")
         }
-        (Some(_), false, true) if !wants_token => {
+        (Some(_), false, true) if !wants_token && smarthost.auth != Auth::Auto => {
             at("token_command", "tokens need auth = \"xoauth2\" or \"oauthbearer\"")
         }
         _ => {}

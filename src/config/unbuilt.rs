@@ -35,13 +35,6 @@ const TABLE: &[Unbuilt] = &[
     key("route", "tls_start", &["auto"], "TLS"),
     key("route", "ca_file", &[], "TLS"),
     key("route", "certificate_sha256", &[], "TLS"),
-    key("route", "username", &[], "AUTH"),
-    key("route", "password_file", &[], "AUTH"),
-    key("route", "password_command", &[], "AUTH"),
-    key("route", "auth", &["auto"], "AUTH"),
-    key("route", "token_command", &[], "AUTH"),
-    key("route", "plaintext_auth", &[], "AUTH"),
-    key("run", "command_paths", &[], "AUTH"),
 ];
 
 /// Notes every key that asks for what is not there yet.

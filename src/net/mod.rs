@@ -18,6 +18,7 @@ pub mod outbound;
 pub mod outbounds;
 pub mod proxy;
 pub mod reload;
+pub mod responder;
 pub mod secrets;
 pub mod tls;
 pub mod transport;

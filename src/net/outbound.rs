@@ -5,14 +5,17 @@
 //! message is done takes the next one that waits for the same destination.
 
 mod hosts;
+mod login;
 
 use std::net::SocketAddr;
 
 use heapless::String;
 use mio::{Registry, Token};
 
+use self::login::Login;
 use super::dialling::{Families, Family, Tried, connect_timeout_s};
 use super::names::{Addresses, Names, literal};
+use super::responder::Responder;
 use super::transport::{Moved, Ready, Transport};
 use crate::limits::{HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
 use crate::relay::Relay;
@@ -47,6 +50,8 @@ pub struct With<'a> {
     pub names: &'a mut Names,
     /// Which family of addresses leads anywhere.
     pub families: &'a mut Families,
+    /// Who knows what to say to log in.
+    pub responder: &'a mut Responder,
     /// The poll.
     pub registry: &'a Registry,
     /// The time of this turn.
@@ -111,6 +116,7 @@ pub struct Outbound {
     addresses: Addresses,
     address: Option<SocketAddr>,
     state: State,
+    login: Login,
     work: Option<Work>,
     input: Buffer<REPLY_INPUT_OCTETS>,
     output: Output,
@@ -135,6 +141,7 @@ impl Outbound {
             addresses: Addresses::new(),
             address: None,
             state: State::Resolving,
+            login: Login::default(),
             work: Some(work),
             input: Buffer::new(),
             output: Output::new(),
@@ -228,9 +235,10 @@ impl Outbound {
 
     /// Speaks; `None`: go on at once.
     fn talk(&mut self, with: &mut With<'_>) -> Option<Turn> {
+        let terms = self.terms(with);
         let State::Talking { session, .. } = &mut self.state else { return None };
         let before = session.waiting();
-        let step = session.step(with.terms, self.input.filled(), &mut self.output);
+        let step = session.step(&terms, self.input.filled(), &mut self.output);
         self.input.consume(step.consumed);
         if session.waiting() != before || step.consumed > 0 {
             self.since_ms = with.now.mono_ms;
@@ -239,6 +247,7 @@ impl Outbound {
             Next::Input => self.exchange(true, with),
             Next::Output => self.exchange(false, with),
             Next::Ready => self.take_next(with),
+            Next::Login => self.log_in(with),
             Next::Recipient(nth) => self.name_recipient(nth, with),
             Next::Content => self.content(with),
             Next::Outcome(outcome) => self.hear(&outcome, with),
@@ -417,6 +426,10 @@ impl Outbound {
                 self.drop_connection(with);
                 self.retry_or_next_host(reply, with)
             }
+            Scope::Login => {
+                self.drop_connection(with);
+                self.not_logged_in(reply, with)
+            }
         }
     }
 
@@ -507,6 +520,7 @@ impl Outbound {
         }
         self.input.clear();
         self.output.clear();
+        self.forget_login();
     }
 
     /// When the present wait has lasted too long.

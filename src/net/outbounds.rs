@@ -8,11 +8,12 @@ use super::dialling::Families;
 use super::mailboxes::Mailboxes;
 use super::names::{self, Names};
 use super::outbound::{Outbound, Turn, With};
+use super::responder::Responder;
 use crate::relay::Relay;
 use crate::relay::delivery::Room;
 use crate::relay::destination::Key;
 use crate::relay::round::Group;
-use crate::smtp::client::Terms;
+use crate::smtp::client::{Login, Terms};
 use crate::sys::Now;
 
 /// What the slots work with during one turn.
@@ -32,8 +33,8 @@ pub struct Kit<'a> {
 impl Kit<'_> {
     /// What one slot works with.
     fn with<'b>(&'b mut self, terms: &'b Terms<'b>, ways: &'b mut Ways) -> With<'b> {
-        let (Self { scratch, relay, registry, now, .. }, Ways { names, families }) = (self, ways);
-        With { terms, scratch, relay, names, families, registry, now: *now }
+        let (Self { scratch, relay, registry, now, .. }, Ways { names, families, responder }) = (self, ways);
+        With { terms, scratch, relay, names, families, responder, registry, now: *now }
     }
 }
 
@@ -42,6 +43,8 @@ struct Ways {
     /// The helper that looks names up.
     names: Names,
     families: Families,
+    /// The helper that knows what to say to log in.
+    responder: Responder,
 }
 
 /// The slots and what leads them to hosts.
@@ -76,15 +79,23 @@ impl Room for Free<'_> {
 impl Outbounds {
     /// Octets that so many slots and their helper take beside the struct itself.
     pub const fn octets(count: usize) -> usize {
-        names::OCTETS + count * (size_of::<Option<Outbound>>() + size_of::<bool>())
+        names::OCTETS + Responder::OCTETS + count * (size_of::<Option<Outbound>>() + size_of::<bool>())
     }
 
     /// `count` slots, and their helper; `first_token` is the poll's token of the first.
-    pub fn start(count: usize, first_token: usize, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        count: usize,
+        first_token: usize,
+        wake: impl Fn() + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         Ok(Self {
             slots: (0..count).map(|_| None).collect(),
             ready: vec![false; count].into_boxed_slice(),
-            ways: Ways { names: names::start(wake)?, families: Families::default() },
+            ways: Ways {
+                names: names::start(wake.clone())?,
+                families: Families::default(),
+                responder: Responder::start(wake)?,
+            },
             first_token,
             uses: 0,
         })
@@ -146,7 +157,7 @@ impl Outbounds {
         self.uses = self.uses.wrapping_add(1);
         let ticket = (self.uses << 8) | slot as u32 & 0xff;
         let token = Token(self.first_token + slot);
-        let terms = Terms { hostname: kit.hostname, pipelining: true };
+        let terms = Terms { hostname: kit.hostname, pipelining: true, login: Login::NONE };
         let with = &mut kit.with(&terms, &mut self.ways);
         self.slots[slot] = Outbound::open(group, token, ticket, with);
     }
@@ -162,6 +173,7 @@ impl Outbounds {
                 });
             }
         }
+        self.take_responses(kit);
         for slot in 0..self.slots.len() {
             if std::mem::take(&mut self.ready[slot]) {
                 self.with(slot, kit, Outbound::run);
@@ -170,6 +182,21 @@ impl Outbounds {
             if deadline.is_some_and(|deadline| deadline <= kit.now.mono_ms) {
                 self.with(slot, kit, Outbound::time_out);
             }
+        }
+    }
+
+    /// Takes what the helper says of logins, and wakes those for whom there was no room.
+    fn take_responses(&mut self, kit: &mut Kit<'_>) {
+        let mut came = false;
+        while let Some(answer) = self.ways.responder.answer() {
+            came = true;
+            let waits = |slot: &Option<Outbound>| slot.as_ref().is_some_and(|o| o.waits_for(answer.ticket));
+            if let Some(slot) = self.slots.iter().position(waits) {
+                self.with(slot, kit, |outbound, with| outbound.responded(&answer, with));
+            }
+        }
+        for (slot, ready) in self.slots.iter().zip(&mut self.ready) {
+            *ready |= came && slot.as_ref().is_some_and(Outbound::wants_responder);
         }
     }
 
@@ -190,7 +217,7 @@ impl Outbounds {
         work: impl FnOnce(&mut Outbound, &mut With<'_>) -> Turn,
     ) {
         let Some(outbound) = &mut self.slots[slot] else { return };
-        let terms = Terms { hostname: kit.hostname, pipelining: true };
+        let terms = Terms { hostname: kit.hostname, pipelining: true, login: Login::NONE };
         let with = &mut kit.with(&terms, &mut self.ways);
         match work(outbound, with) {
             Turn::Wait => {}

@@ -7,10 +7,12 @@ use log::{error, info};
 
 use super::Relay;
 use super::client::Client;
+use super::destination::Key;
 use super::notes::Note;
 use super::quoted::Quoted;
 use super::users::{Users, Verdict};
-use crate::config::Config;
+use crate::config::{Auth, Config, Smarthost, Via};
+use crate::smtp::client::Login;
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl::exchange::Request;
 use crate::smtp::sasl::{Mechanism, Mechanisms};
@@ -121,6 +123,23 @@ impl Relay {
         }
     }
 
+    /// How to log in at a destination; `covered`: nobody but the right server can listen.
+    pub fn login(&self, key: Key, covered: bool) -> Login {
+        match self.config.route.get(usize::from(key.route)).map(|route| &route.via) {
+            Some(Via::Smarthost(smarthost)) if smarthost.username.is_some() => {
+                Login { mechanisms: allowed(smarthost), covered: covered || smarthost.plaintext_auth }
+            }
+            _ => Login::NONE,
+        }
+    }
+
+    /// We can't log in at a destination: nothing goes there until a person has seen to it, and that is told aloud.
+    pub fn login_failed(&mut self, key: Key, host: &str, reply: &Reply, now: Now) {
+        let via = self.via_name(key);
+        error!("- {via} host={} does not let us log in: {}", Quoted::bare(host), Quoted::new(reply));
+        self.recent.note(format_args!("{host} does not let us log in: {reply}"), now.unix_s);
+    }
+
     fn log_login_refused(&mut self, client: &Client, session: &Session, request: &Request, reply: &Reply) {
         self.counters.rejected += 1;
         info!(
@@ -132,6 +151,25 @@ impl Relay {
             Quoted::new(reply)
         );
     }
+}
+
+/// The mechanisms that a route's secret is good for.
+fn allowed(smarthost: &Smarthost) -> Mechanisms {
+    use Mechanism::{CramMd5, Login, OauthBearer, Plain, ScramSha256, XOauth2};
+    let of_auto: &[Mechanism] = match smarthost.token_command.as_slice() {
+        [] => &[ScramSha256, CramMd5, Plain, Login],
+        _ => &[OauthBearer, XOauth2],
+    };
+    let all = match smarthost.auth {
+        Auth::Auto => of_auto,
+        Auth::Plain => &[Plain],
+        Auth::Login => &[Login],
+        Auth::CramMd5 => &[CramMd5],
+        Auth::ScramSha256 => &[ScramSha256],
+        Auth::XOauth2 => &[XOauth2],
+        Auth::OauthBearer => &[OauthBearer],
+    };
+    all.iter().fold(Mechanisms::NONE, |set, mechanism| set.with(*mechanism))
 }
 
 /// ` user=NAME` for a log line, or nothing.

@@ -40,8 +40,10 @@ pub mod recent;
 pub mod recipients;
 pub mod report;
 pub mod request;
+pub mod response;
 pub mod round;
 pub mod route;
+pub mod secret;
 pub mod story;
 pub mod users;
 

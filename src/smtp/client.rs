@@ -9,6 +9,7 @@
 //!         Next::Input => read more,                    Next::Output => flush more (reading meanwhile),
 //!         Next::Recipient(i) => session.recipient(..), Next::Content => session.content(..) or content_end(),
 //!         Next::Outcome(o) => note it,                 Next::Ready => session.begin(..), quit() or keep it,
+//!         Next::Login => session.respond(..) to session.challenge(), or abandon(),
 //!         Next::Closed => close,
 //!     }
 //! }
@@ -19,6 +20,7 @@
 
 mod command;
 mod envelope;
+mod login;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,8 @@ use core::mem;
 use self::command::{COMMAND_ROOM, Command};
 pub use self::command::{Recipient, Transaction};
 use self::envelope::{Accepted, Envelope, Part};
+use self::login::Progress;
+pub use self::login::{Challenge, Login, Turn};
 use self::outcome::{Class, out_of_turn};
 pub use self::outcome::{Outcome, Scope, Verdict};
 use super::buffer::Buffer;
@@ -36,10 +40,11 @@ use super::keyword::Keyword;
 use super::offered::Offered;
 use super::reply::Reply;
 use super::reply_reader::{Fault, ReplyReader};
+use super::sasl;
 use super::stuffing::Stuffing;
 use crate::limits::{
-    COMMAND_TIMEOUT_S, CONTENT_TIMEOUT_S, DATA_TIMEOUT_S, DELIVERY_OUTPUT_OCTETS, DOT_TIMEOUT_S,
-    GREETING_TIMEOUT_S, QUIT_TIMEOUT_S, RECIPIENTS,
+    CHALLENGE_OCTETS, COMMAND_TIMEOUT_S, CONTENT_TIMEOUT_S, DATA_TIMEOUT_S, DELIVERY_OUTPUT_OCTETS,
+    DOT_TIMEOUT_S, GREETING_TIMEOUT_S, QUIT_TIMEOUT_S, RECIPIENTS, REPLY_LINE_OCTETS, RESPONSE_OCTETS,
 };
 
 /// The reply of a server that wants AUTH first (RFC 4954 6).
@@ -64,6 +69,8 @@ pub struct Terms<'a> {
     pub hostname: &'a str,
     /// False: one command at a time even if the server offers PIPELINING.
     pub pipelining: bool,
+    /// How to log in.
+    pub login: Login,
 }
 
 /// What a call of [`Session::step`] did and what it needs now.
@@ -88,6 +95,8 @@ pub enum Next {
     Recipient(u16),
     /// [`Session::content`] until all is in, then [`Session::content_end`].
     Content,
+    /// The response to [`Session::challenge`]: [`Session::respond`].
+    Login,
     /// What became of one or more recipients. Go on stepping.
     Outcome(Outcome),
     /// The connection to be closed. Outcomes came before.
@@ -101,6 +110,8 @@ pub enum Waiting {
     Greeting,
     /// The reply to EHLO, LHLO or HELO.
     Hello,
+    /// The login: replies to AUTH, or a response from the caller.
+    Login,
     /// The reply to MAIL.
     Mail,
     /// The reply to RCPT.
@@ -127,7 +138,7 @@ impl Waiting {
     pub const fn timeout_s(self) -> Option<u32> {
         match self {
             Self::Greeting => Some(GREETING_TIMEOUT_S),
-            Self::Hello | Self::Mail | Self::Recipient | Self::Reset => Some(COMMAND_TIMEOUT_S),
+            Self::Hello | Self::Login | Self::Mail | Self::Recipient | Self::Reset => Some(COMMAND_TIMEOUT_S),
             Self::Data => Some(DATA_TIMEOUT_S),
             Self::Content => Some(CONTENT_TIMEOUT_S),
             Self::Dot => Some(DOT_TIMEOUT_S),
@@ -140,6 +151,7 @@ impl Waiting {
         match self {
             Self::Greeting => "before the greeting",
             Self::Hello => "after EHLO",
+            Self::Login => "during AUTH",
             Self::Mail => "after MAIL",
             Self::Recipient => "after RCPT",
             Self::Data => "after DATA",
@@ -161,7 +173,7 @@ pub struct Session {
     state: State,
 }
 
-const _: () = assert!(size_of::<Session>() <= 512, "part of every outbound slot");
+const _: () = assert!(size_of::<Session>() <= 1024, "part of every outbound slot");
 
 #[derive(Debug, Default)]
 enum State {
@@ -170,8 +182,10 @@ enum State {
     Saying(Command),
     /// Its reply is awaited.
     Awaiting(Command),
-    // STARTTLS and AUTH stand here, between the reply to EHLO and Ready: states that say their
-    // command, hand the connection or the challenge to the caller, and after TLS say EHLO again.
+    // STARTTLS stands here, between the reply to EHLO and Login: a state that says its command, hands
+    // the connection to the caller, and after TLS says EHLO again.
+    /// AUTH is under way.
+    Login(Progress),
     Ready,
     /// MAIL, RCPT and DATA are on their way.
     Envelope(Envelope),
@@ -213,22 +227,45 @@ impl Session {
             }
             let rest = input.get(consumed..).unwrap_or_default();
             let hello = matches!(self.state, State::Awaiting(Command::Hello));
+            let login = matches!(self.state, State::Login(_));
             let offered = &mut self.offered;
+            let mut challenge = None;
             let (octets, reply) = self.reader.read(rest, |number, line| {
                 if hello {
                     offered.learn(number, line);
+                }
+                if login && number == 0 {
+                    challenge = decoded(line);
                 }
             });
             consumed += octets;
             let outcome = match reply {
                 Ok(None) => return Step { consumed, next: self.need(terms, out) },
-                Ok(Some(reply)) => self.hear(reply, out.is_empty()),
+                Ok(Some(reply)) => self.hear(terms, reply, challenge, out.is_empty()),
                 Err(fault) => self.fail(fault),
             };
             if let Some(outcome) = outcome {
                 return Step { consumed, next: Next::Outcome(outcome) };
             }
         }
+    }
+
+    /// After [`Next::Login`]: which response is wanted, and the challenge that it answers.
+    pub fn challenge(&self) -> Option<(Turn, &Challenge)> {
+        match &self.state {
+            State::Login(Progress::Wanted { turn, challenge, .. }) => Some((*turn, challenge)),
+            _ => None,
+        }
+    }
+
+    /// Gives the response after [`Next::Login`], at most [`crate::limits::RESPONSE_OCTETS`]. One that does not
+    /// fit into a line with AUTH is asked for once more.
+    pub fn respond(&mut self, response: &[u8], out: &mut Output) {
+        assert!(out.is_empty() && response.len() <= RESPONSE_OCTETS);
+        let State::Login(progress) = mem::take(&mut self.state) else {
+            panic!("a response answers Next::Login");
+        };
+        self.enter(State::Login(progress.respond(response, out)));
     }
 
     /// What the server offered in its latest EHLO reply.
@@ -315,7 +352,8 @@ impl Session {
         let scope = match mem::take(&mut self.state) {
             State::Greeting
             | State::Saying(Command::Hello | Command::Helo)
-            | State::Awaiting(Command::Hello | Command::Helo) => Scope::Destination,
+            | State::Awaiting(Command::Hello | Command::Helo)
+            | State::Login(_) => Scope::Destination,
             State::Envelope(_) => Scope::Group,
             State::Content { accepted, .. } | State::Ending { accepted, .. } | State::Ended { accepted }
                 if !accepted.is_empty() =>
@@ -337,6 +375,7 @@ impl Session {
                 Command::Reset => Waiting::Reset,
                 Command::Quit => Waiting::Quit,
             },
+            State::Login(_) => Waiting::Login,
             State::Ready => Waiting::Idle,
             State::Envelope(envelope) => match envelope.next_answered() {
                 Part::Mail => Waiting::Mail,
@@ -364,6 +403,10 @@ impl Session {
                     self.enter(State::Awaiting(command));
                 }
             }
+            State::Login(progress) => {
+                let progress = progress.clone().speak(out);
+                self.enter(State::Login(progress));
+            }
             State::Envelope(envelope) => envelope.write_data(pipelined, out),
             State::Ending { accepted, stuffing } => {
                 let accepted = *accepted;
@@ -386,7 +429,9 @@ impl Session {
             State::Greeting | State::Awaiting(_) | State::Draining { .. } | State::Ended { .. } => {
                 Next::Input
             }
-            State::Saying(_) | State::Ending { .. } => Next::Output,
+            State::Login(Progress::Wanted { .. }) if out.is_empty() => Next::Login,
+            State::Login(Progress::Awaited(_) | Progress::Ended(_)) => Next::Input,
+            State::Saying(_) | State::Login(_) | State::Ending { .. } => Next::Output,
             State::Ready => room(Next::Ready),
             State::Envelope(envelope) => match envelope.next_written(self.is_pipelined(terms)) {
                 Some(Part::Recipient(i)) => room(Next::Recipient(i)),
@@ -403,8 +448,25 @@ impl Session {
     }
 
     /// A reply came. `flushed`: all that was said before it is out.
-    fn hear(&mut self, reply: Reply, flushed: bool) -> Option<Outcome> {
-        let (next, outcome) = after(mem::take(&mut self.state), self.protocol, reply, flushed);
+    fn hear(
+        &mut self,
+        terms: &Terms<'_>,
+        reply: Reply,
+        challenge: Option<Challenge>,
+        flushed: bool,
+    ) -> Option<Outcome> {
+        let (next, outcome) = match mem::take(&mut self.state) {
+            State::Login(progress) => progress.hear(reply, challenge),
+            state => {
+                let hello = matches!(state, State::Awaiting(Command::Hello | Command::Helo));
+                match after(state, self.protocol, reply, flushed) {
+                    (State::Ready, None) if hello && !terms.login.mechanisms.is_empty() => {
+                        login::begin(terms.login, self.offered.mechanisms())
+                    }
+                    other => other,
+                }
+            }
+        };
         if matches!(next, State::Saying(Command::Hello | Command::Helo)) {
             self.offered = Offered::NOTHING;
         }
@@ -424,6 +486,17 @@ impl Session {
         );
         concerned.then(|| Outcome::destination(Reply::new(451, (5, 0), text)))
     }
+}
+
+/// The challenge in a line of a reply (RFC 4954 4).
+fn decoded(line: &[u8]) -> Option<Challenge> {
+    // A line as long as this was cut.
+    if line.len() + "334 \r\n".len() > REPLY_LINE_OCTETS {
+        return None;
+    }
+    let mut room = [0; CHALLENGE_OCTETS + 4];
+    let octets = sasl::decode(line.trim_ascii(), &mut room).ok()?;
+    Challenge::from_slice(octets).ok()
 }
 
 /// The state after a reply, and what it decided.
@@ -456,6 +529,7 @@ fn after(state: State, protocol: Protocol, reply: Reply, flushed: bool) -> (Stat
         }
         (State::Draining { data: true, .. }, Intermediate) => (NO_CONTENT, None),
         (State::Draining { .. }, _) => (State::Saying(Reset), None),
+        (State::Login(_), _) => out_of_turn(&reply),
         // A server that answers in the middle of the content won't take it, but this is no place
         // where a reply means anything.
         (State::Content { .. }, _) => (State::Closed, Some(Outcome::interrupted(&reply))),

@@ -131,6 +131,28 @@ impl Server {
         Some(Self::start(command, port))
     }
 
+    /// The same with a login: PLAIN and LOGIN, for `user` and `password`; no mail without.
+    pub fn aiosmtpd_with_login(folder: &Path, user: &str, password: &str) -> Option<Self> {
+        let script = "import asyncio, sys\n\
+            from aiosmtpd.handlers import Mailbox\n\
+            from aiosmtpd.smtp import SMTP, AuthResult\n\
+            port, folder, user, password = sys.argv[1:]\n\
+            def judge(server, session, envelope, mechanism, data):\n    \
+            return AuthResult(success=(data.login, data.password) == (user.encode(), password.encode()))\n\
+            def make():\n    \
+            return SMTP(Mailbox(folder), authenticator=judge, auth_required=True, auth_require_tls=False)\n\
+            async def main():\n    \
+            server = await asyncio.get_running_loop().create_server(make, '127.0.0.1', int(port))\n    \
+            await server.serve_forever()\n\
+            asyncio.run(main())\n";
+        find("aiosmtpd")?;
+        let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../peers/venv/bin/python3");
+        let mut command = Command::new(python);
+        let port = free_port();
+        command.args(["-c", script]).arg(port.to_string()).arg(folder).args([user, password]);
+        Some(Self::start(command, port))
+    }
+
     fn start(mut command: Command, port: u16) -> Self {
         let child = command
             .stdin(Stdio::null())

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::limits::{RECIPIENTS, REPLY_INPUT_OCTETS};
 use crate::smtp::buffer::Buffer;
 use crate::smtp::client::{
-    Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
+    Login, Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
 };
 use crate::smtp::reply::Reply;
 use crate::spool::Id;
@@ -79,7 +79,7 @@ fn converse(stream: UnixStream, hostname: &str, options: &Options, letter: &mut 
     let (input, out) = (Buffer::new(), Output::new());
     let mut courier = Courier { stream, options, letter, smtputf8, group: 0..0, exits, id: None, input, out };
     let mut session = Session::new(Protocol::Smtp);
-    if let Err(e) = courier.run(&mut session, &Terms { hostname, pipelining: true }) {
+    if let Err(e) = courier.run(&mut session, &Terms { hostname, pipelining: true, login: Login::NONE }) {
         courier.lost(&mut session, &e);
     }
     // Whoever has no outcome was never reached.
@@ -103,6 +103,7 @@ impl<S: Read + Write> Courier<'_, S> {
                 Next::Recipient(nth) => self.name(session, nth),
                 Next::Content => self.send_content(session)?,
                 Next::Outcome(outcome) => self.decide(&outcome),
+                Next::Login => unreachable!("no login was asked for"),
                 Next::Closed => return Ok(()),
             }
         }
@@ -185,7 +186,7 @@ impl<S: Read + Write> Courier<'_, S> {
                 at..at + 1
             }
             Scope::Group => self.group.clone(),
-            Scope::Destination => self.group.start..self.exits.len(),
+            Scope::Destination | Scope::Login => self.group.start..self.exits.len(),
         };
         if outcome.verdict == Verdict::Delivered {
             // "ok: queued as ID".
@@ -276,7 +277,7 @@ mod tests {
             out: Output::new(),
         };
         let mut session = Session::new(Protocol::Smtp);
-        let terms = Terms { hostname: "box.example", pipelining: true };
+        let terms = Terms { hostname: "box.example", pipelining: true, login: Login::NONE };
         if let Err(e) = courier.run(&mut session, &terms) {
             courier.lost(&mut session, &e);
         }

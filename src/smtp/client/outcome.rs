@@ -25,6 +25,8 @@ pub enum Scope {
     /// its recipients that have no outcome yet. Always a deferral: a server that won't talk at all
     /// says nothing about mailboxes.
     Destination,
+    /// The same, because we can't log in there: nothing comes of it until a person has seen to it.
+    Login,
 }
 
 /// What became of a recipient.
@@ -45,6 +47,10 @@ impl Outcome {
 
     pub(super) fn destination(reply: Reply) -> Self {
         Self::new(Scope::Destination, Verdict::Deferred, reply)
+    }
+
+    pub(super) fn login(reply: Reply) -> Self {
+        Self::new(Scope::Login, Verdict::Deferred, reply)
     }
 
     /// The server spoke while the content was on its way.

@@ -9,7 +9,7 @@ use std::{format, vec};
 use proptest::prelude::*;
 
 use super::{
-    Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
+    Login, Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
 };
 use crate::smtp::command::{Body, Notify, Ret};
 use Verdict::{Deferred, Delivered, Failed};
@@ -150,6 +150,7 @@ impl<'a> Pair<'a> {
                         self.session.content(&message.content.as_bytes()[group.sent..end], &mut self.out);
                 }
                 Next::Content => self.session.content_end(),
+                Next::Login => panic!("no login was asked for"),
                 Next::Input | Next::Output => {
                     if !self.exchange() {
                         assert!(self.hung_up, "both wait for each other: {:?}", self.session.waiting());
@@ -172,7 +173,9 @@ impl<'a> Pair<'a> {
                 assert_eq!(group.verdicts[i], None, "one outcome each");
                 i..i + 1
             }
-            Scope::Group | Scope::Destination => usize::from(group.first)..usize::from(group.end),
+            Scope::Group | Scope::Destination | Scope::Login => {
+                usize::from(group.first)..usize::from(group.end)
+            }
         };
         for verdict in group.verdicts[concerned].iter_mut().filter(|verdict| verdict.is_none()) {
             *verdict = Some(outcome.verdict);
@@ -210,7 +213,7 @@ fn transaction<'a>() -> Transaction<'a> {
 
 /// Sends messages over one connection, as a caller would.
 fn deliver(script: &Script<'_>, protocol: Protocol, messages: &[Message<'_>], size: usize) -> Report {
-    let terms = Terms { hostname: "me.example", pipelining: true };
+    let terms = Terms { hostname: "me.example", pipelining: true, login: Login::NONE };
     let mut pair = Pair::new(script, protocol, size);
     for message in messages {
         let all = message.recipients.len();
@@ -278,7 +281,7 @@ fn what_is_offered_is_used_and_nothing_else() {
 
 #[test]
 fn pipelining_sends_before_it_hears() {
-    let terms = Terms { hostname: "me", pipelining: true };
+    let terms = Terms { hostname: "me", pipelining: true, login: Login::NONE };
     for (pipelining, expected) in [(true, "MAIL RCPT RCPT DATA"), (false, "MAIL")] {
         let terms = Terms { pipelining, ..terms };
         let (mut session, mut out) = (Session::new(Protocol::Smtp), Output::new());
@@ -437,7 +440,7 @@ fn a_limit_on_recipients_takes_more_transactions() {
 
 #[test]
 fn what_the_offer_rules_out_is_not_sent() {
-    let (terms, mut out) = (Terms { hostname: "me", pipelining: true }, Output::new());
+    let (terms, mut out) = (Terms { hostname: "me", pipelining: true, login: Login::NONE }, Output::new());
     let mut session = Session::new(Protocol::Smtp);
     session.step(&terms, b"220 hi\r\n", &mut out);
     out.clear();
@@ -479,7 +482,7 @@ fn lmtp_answers_for_every_recipient() {
 
 /// A session in lock-step that waits for this, all that it said flushed.
 fn session_at(waiting: Waiting) -> (Session, Output) {
-    let terms = Terms { hostname: "me", pipelining: false };
+    let terms = Terms { hostname: "me", pipelining: false, login: Login::NONE };
     let (mut session, mut out) = (Session::new(Protocol::Smtp), Output::new());
     while session.waiting() != waiting {
         match session.step(&terms, b"", &mut out).next {
@@ -529,7 +532,7 @@ fn a_lost_connection_defers_whom_it_concerns() {
 
 #[test]
 fn a_reply_before_its_time_delivers_nothing() {
-    let terms = Terms { hostname: "me", pipelining: false };
+    let terms = Terms { hostname: "me", pipelining: false, login: Login::NONE };
     // In the middle of the content.
     let (mut session, mut out) = session_at(Waiting::Content);
     let Next::Outcome(outcome) = session.step(&terms, b"250 ok\r\n", &mut out).next else { panic!() };
@@ -550,7 +553,7 @@ fn a_reply_before_its_time_delivers_nothing() {
 
 #[test]
 fn an_idle_server_may_close() {
-    let terms = Terms { hostname: "me", pipelining: false };
+    let terms = Terms { hostname: "me", pipelining: false, login: Login::NONE };
     for input in ["421 idle too long\r\n", "250 what\r\n", "garbage\r\n"] {
         let (mut session, mut out) = session_at(Waiting::Idle);
         assert!(matches!(session.step(&terms, input.as_bytes(), &mut out).next, Next::Closed));
@@ -572,7 +575,7 @@ fn a_server_that_wants_to_know_us_first_fails_no_message() {
 
 #[test]
 fn given_up_content_has_no_last_dot() {
-    let terms = Terms { hostname: "me", pipelining: false };
+    let terms = Terms { hostname: "me", pipelining: false, login: Login::NONE };
     for give_up in [Session::abandon, Session::quit] {
         let (mut session, mut out) = session_at(Waiting::Content);
         assert_eq!(session.content(b"half\r\n", &mut out), 6);
@@ -625,7 +628,7 @@ proptest! {
         ], 0..30),
         pipelining in any::<bool>(),
     ) {
-        let terms = Terms { hostname: "me", pipelining };
+        let terms = Terms { hostname: "me", pipelining, login: Login::NONE };
         let (mut session, mut out) = (Session::new(Protocol::Smtp), Output::new());
         let mut input = Vec::new();
         let mut ended = false;
@@ -646,6 +649,7 @@ proptest! {
                         ended = true;
                     }
                     Next::Outcome(outcome) => prop_assert!(outcome.verdict != Delivered || ended),
+                    Next::Login => panic!("no login was asked for"),
                     Next::Input | Next::Output | Next::Closed => {
                         out.clear();
                         break;
