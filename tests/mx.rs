@@ -338,6 +338,27 @@ fn while_no_name_server_answers_sessions_and_other_deliveries_go_on() {
 }
 
 #[test]
+fn look_ups_without_an_answer_leave_half_of_the_slots_to_others() {
+    let folder = Folder::new("mxhalf");
+    let (server, hop) = (NameServer::silent(), NextHop::friendly());
+    let config = Config::new(folder.path(), "a")
+        .route(&support::relay::smarthost("[\"known.test\"]", &hop.address()))
+        .route("via = \"mx\"")
+        .set("dns", "resolvers", &format!("[\"{}\"]", server.address))
+        .set("dns", "timeout", "\"60s\"")
+        .set("limits", "deliveries", "2");
+    let relay = config.start();
+    send(&relay, &["a@one.test", "a@two.test"]);
+    send(&relay, &["a@three.test"]);
+    wait_for("the question", || (!server.asked().is_empty()).then_some(()));
+    send(&relay, &["a@known.test"]);
+    hop.wait(1);
+    let log = relay.log().join("\n");
+    assert!(!log.contains("deferred"), "the look-up is still pending:\n{log}");
+    relay.stop();
+}
+
+#[test]
 fn check_warns_of_a_name_that_nobody_can_resolve() {
     let folder = Folder::new("mxcheck");
     let server = NameServer::honest("relay.known.org A 192.0.2.1");

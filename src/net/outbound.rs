@@ -172,6 +172,11 @@ impl Outbound {
             && matches!(&self.state, State::Talking { session, .. } if session.waiting() == Waiting::Idle)
     }
 
+    /// True if it waits for the `names` helper.
+    pub fn is_looking_up(&self) -> bool {
+        matches!(self.state, State::Resolving)
+    }
+
     /// True if it waits for the answer to this question.
     pub fn is_resolving(&self, ticket: u32) -> bool {
         matches!(self.state, State::Resolving) && self.ticket == ticket

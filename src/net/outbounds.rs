@@ -74,6 +74,14 @@ impl Room for Free<'_> {
     fn for_connection(&self, _: Key) -> bool {
         self.outbounds.slots.iter().any(|slot| slot.as_ref().is_none_or(Outbound::is_idle))
     }
+
+    fn for_look_up(&self, key: Key) -> bool {
+        let slots = &self.outbounds.slots;
+        // One thread looks names up: when it waits for dead servers, the other half of the slots goes on.
+        let looking = slots.iter().flatten().filter(|outbound| outbound.is_looking_up()).count();
+        looking < slots.len().div_ceil(2)
+            || slots.iter().flatten().any(|outbound| outbound.is_open() && outbound.key() == key)
+    }
 }
 
 impl Outbounds {

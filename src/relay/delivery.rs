@@ -37,6 +37,13 @@ pub trait Room {
     fn for_mailbox(&self) -> bool;
     /// Another connection to that destination, or one that is open and idle.
     fn for_connection(&self, key: Key) -> bool;
+    /// Another one for whose host a name server has to be asked, or one that is open and idle.
+    fn for_look_up(&self, key: Key) -> bool;
+}
+
+/// If there is room for a delivery that goes this way.
+fn has_room(room: &impl Room, way: &config::Via, key: Key) -> bool {
+    room.for_connection(key) && (!matches!(way, config::Via::Mx(_)) || room.for_look_up(key))
 }
 
 /// Room for one more message on a connection that is open already.
@@ -48,6 +55,10 @@ impl Room for Reused {
     }
 
     fn for_connection(&self, key: Key) -> bool {
+        key == self.0
+    }
+
+    fn for_look_up(&self, key: Key) -> bool {
         key == self.0
     }
 }
@@ -150,7 +161,7 @@ impl Relay {
             let slot = self.destinations.next_ready(now.mono_ms, |d| match via(config, d.key()) {
                 Some(config::Via::Maildir(_)) => room.for_mailbox(),
                 Some(config::Via::Discard | config::Via::Reject) | None => true,
-                Some(_) => d.active() < most && room.for_connection(d.key()),
+                Some(way) => d.active() < most && has_room(room, way, d.key()),
             })?;
             let at = self.destinations.step_out(&mut self.queue, slot)?;
             if let Some(group) = self.start_round(at, now).and_then(|round| self.startable(round, room, now))
@@ -235,7 +246,7 @@ impl Relay {
             Via::Mailbox => room.for_mailbox(),
             Via::Hosts => {
                 self.destinations.at(slot).active() < self.config.limits.deliveries_per_destination
-                    && room.for_connection(group.key)
+                    && via(&self.config, group.key).is_some_and(|way| has_room(room, way, group.key))
             }
         };
         if !can {
