@@ -77,9 +77,12 @@ fn an_appliance_is_taken_as_it_is_and_may_not_relay() {
     assert!(field(&arrived, "Date").is_some() && field(&arrived, "Message-ID").is_some(), "{text}");
     assert!(text.ends_with("\n\nmotion in the garden\n"), "{text}");
     let line = wait_notes(&config, "127.0.0.1", "LF line ends");
-    assert_eq!(line, "LF line ends, no HELO name");
+    assert_eq!(line, "LF line ends, no HELO name, addresses without brackets");
     let status = config.succeed(&["status"]);
-    assert!(status.contains("\nclients\n    127.0.0.1: LF line ends, no HELO name\n"), "{status}");
+    assert!(
+        status.contains("\nclients\n    127.0.0.1: LF line ends, no HELO name, addresses without brackets\n"),
+        "{status}"
+    );
     relay.stop();
 }
 
@@ -105,6 +108,11 @@ fn a_stranger_gets_none_of_it() {
     let mut client = Client::connect(relay.port);
     client.send(b"NOOP\n");
     assert!(client.reply().starts_with("500 5.5.2"));
+    client.expect("QUIT", "221");
+    // Its owner can see why, in the log and in `status`.
+    relay.wait_log(&["rejected", "client=127.0.0.1", "commands=1", "reply=\"503 5.5.1\"", "no HELO"]);
+    let line = wait_notes(&config, "127.0.0.1", "LF line ends");
+    assert!(line.contains("no HELO, no HELO name, addresses without brackets"), "{line}");
     relay.stop();
 }
 

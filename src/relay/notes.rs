@@ -11,7 +11,9 @@ use heapless::Vec;
 use log::info;
 
 use super::Relay;
-use super::client::{Client, counted_as};
+use super::client::{Client, Remote, counted_as};
+use super::intake::text;
+use super::quoted::Quoted;
 use crate::smtp::line::End;
 use crate::smtp::server::{Cause, Session};
 
@@ -29,6 +31,8 @@ pub enum Note {
     NoHelloName,
     /// HELO or EHLO with something that is no name.
     OddHelloName,
+    /// Addresses without brackets.
+    NoBrackets,
     /// SSL 3.0 was the newest it offered.
     Ssl30,
     /// TLS 1.0 was the newest it offered.
@@ -62,11 +66,12 @@ pub enum Note {
 }
 
 impl Note {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::LfLines,
         Self::NoHello,
         Self::NoHelloName,
         Self::OddHelloName,
+        Self::NoBrackets,
         Self::Ssl30,
         Self::Tls10,
         Self::Tls11,
@@ -94,6 +99,7 @@ impl Note {
             Self::NoHello => "no HELO",
             Self::NoHelloName => "no HELO name",
             Self::OddHelloName => "odd HELO name",
+            Self::NoBrackets => "addresses without brackets",
             Self::Ssl30 => "tried SSL 3.0",
             Self::Tls10 => "tried TLS 1.0",
             Self::Tls11 => "tried TLS 1.1",
@@ -183,6 +189,12 @@ impl Notes {
         let _ = self.0.push(noted);
     }
 
+    /// The notes of a client.
+    pub fn of(&self, remote: Remote) -> Option<&Noted> {
+        let address = counted_as(remote.address()?);
+        self.0.iter().find(|noted| noted.address == address)
+    }
+
     /// The notes of that number, from 0, latest first.
     pub fn at(&self, number: usize) -> Option<&Noted> {
         self.0.iter().rev().nth(number)
@@ -202,11 +214,16 @@ impl Relay {
         if session.first_line_end() == Some(End::Lf) {
             self.note(client, Note::LfLines);
         }
-        match session.hello() {
-            None if session.transaction().is_some() => self.note(client, Note::NoHello),
-            Some(hello) if hello.name.is_empty() => self.note(client, Note::NoHelloName),
-            Some(hello) if !hello.is_name() => self.note(client, Note::OddHelloName),
-            Some(_) | None => {}
+        let habits = session.habits();
+        for (is_seen, note) in [
+            (habits.no_hello, Note::NoHello),
+            (habits.no_hello_name, Note::NoHelloName),
+            (habits.odd_hello_name, Note::OddHelloName),
+            (habits.no_brackets, Note::NoBrackets),
+        ] {
+            if is_seen {
+                self.note(client, note);
+            }
         }
     }
 
@@ -214,9 +231,24 @@ impl Relay {
     /// should be.
     pub fn note_end(&mut self, client: &Client, session: &Session) {
         self.note_habits(client, session);
+        self.log_refusals(client, session);
         let Some((note, advice)) = session.cause().and_then(of_cause) else { return };
         self.note(client, note);
         info!("- closed client={}: {}{advice}", client.remote, note.words());
+    }
+
+    /// The session has refused commands by itself, which nobody has written down yet.
+    fn log_refusals(&self, client: &Client, session: &Session) {
+        let habits = session.habits();
+        let Some((code, (subject, detail))) = habits.last_refusal else { return };
+        info!(
+            "- rejected client={} helo={} commands={} reply=\"{code} {}.{subject}.{detail}\" notes={}",
+            client.remote,
+            Quoted::new(session.hello().map_or("", |hello| hello.name.as_str())),
+            habits.refused,
+            code / 100,
+            Quoted::new(self.notes.of(client.remote).map(text::<256>).unwrap_or_default()),
+        );
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod commands;
 mod feed;
+mod habits;
 mod state;
 mod terms;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use super::sasl::{self, Name};
 use crate::limits::{OUTPUT_OCTETS, REPLY_LINE_OCTETS};
 
 pub use feed::BAD_CONTENT;
+pub use habits::Habits;
 pub use state::{Cause, Hello, Transaction};
 use state::{Say, State};
 pub use terms::{BareNewline, Role, Terms, Tls};
@@ -147,6 +149,7 @@ pub struct Session {
     first_end: Option<End>,
     errors: u16,
     is_secure: bool,
+    habits: Habits,
 }
 
 const _: () = assert!(size_of::<Session>() <= 1664, "a plain slot is at most 8 KiB with its buffers");
@@ -168,6 +171,7 @@ impl Session {
             first_end: None,
             errors: 0,
             is_secure: false,
+            habits: Habits::NONE,
         }
     }
 
@@ -303,7 +307,7 @@ impl Session {
     /// the client said until now is forgotten (RFC 3207 4.2), but for its errors, which count on.
     pub fn secured(&mut self) {
         assert!(matches!(self.state, State::Securing | State::Ready), "no handshake within a transaction");
-        *self = Self { errors: self.errors, is_secure: true, ..Self::new() };
+        *self = Self { errors: self.errors, habits: self.habits, is_secure: true, ..Self::new() };
     }
 
     /// True if 220 was said to STARTTLS and [`Session::secured`] is still to come.
@@ -353,6 +357,11 @@ impl Session {
     /// What the first command line ended with; LF alone is worth a note about the client.
     pub fn first_line_end(&self) -> Option<End> {
         self.first_end
+    }
+
+    /// What the client did that it should not have.
+    pub fn habits(&self) -> &Habits {
+        &self.habits
     }
 
     /// Why the session ended, once it has.
@@ -405,7 +414,13 @@ impl Session {
             Line::Text(text, _) if terms.tolerant => Command::parse(text.trim_ascii()),
             Line::Text(text, _) => Command::parse(without_blanks(text)),
         };
+        self.habits.see(&command, self.hello.as_ref());
         let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref(), self.user.as_ref());
+        if let Say::Reply(reply) = &say
+            && reply.is_refusal()
+        {
+            self.habits.refuse(reply);
+        }
         self.enter(next, say, terms, out);
         None
     }

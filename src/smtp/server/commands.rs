@@ -243,7 +243,7 @@ impl State {
 impl Hello {
     /// Reads the name. RFC 2034 4: answers to HELO and EHLO have no enhanced code.
     fn read(name: &[u8], extended: bool, terms: &Terms<'_>) -> Result<Self, Reply> {
-        let fits = is_name(name) && name.len() <= DOMAIN_OCTETS;
+        let fits = Self::is_name(name) && name.len() <= DOMAIN_OCTETS;
         if !fits && !terms.tolerant {
             return Err(Reply::plain(501, "your host name or address literal must follow"));
         }
@@ -251,13 +251,9 @@ impl Hello {
         Ok(Self { extended, name: name.iter().take(DOMAIN_OCTETS).map(shown).collect() })
     }
 
-    /// True if the name can be that of a host, or an address literal.
-    pub fn is_name(&self) -> bool {
-        is_name(self.name.as_bytes())
+    /// True if this can be the name of a host, or an address literal.
+    pub(super) fn is_name(name: &[u8]) -> bool {
+        let strict = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
+        !name.is_empty() && name.iter().all(strict)
     }
-}
-
-fn is_name(name: &[u8]) -> bool {
-    let strict = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
-    !name.is_empty() && name.iter().all(strict)
 }

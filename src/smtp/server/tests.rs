@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::{Answer, BareNewline, Cause, Next, Question, Role, Session, Terms, Tls, Waiting};
+use super::{Answer, BareNewline, Cause, Habits, Next, Question, Role, Session, Terms, Tls, Waiting};
 use crate::limits::OUTPUT_OCTETS;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::keyword::{Keyword, Keywords};
@@ -529,4 +529,17 @@ fn a_response_that_is_judged_is_not_shown() {
     session.step(&terms, b"EHLO box\r\nAUTH PLAIN AHRpbQBzZWNyZXQ=\r\n", &mut [0; 16], &mut out);
     assert!(matches!(session.question(), Some(Question::Auth(Request::Password { .. }))));
     assert!(!format!("{session:?} {:?}", session.question()).contains("secret"));
+}
+
+#[test]
+fn habits_are_seen_and_decide_nothing() {
+    let habits = |input: &str| {
+        let mut peer = Peer::new(STRANGER);
+        peer.feed(input.as_bytes());
+        *peer.session.habits()
+    };
+    assert_eq!(habits(&format!("{EHLO}{MAIL}{RCPT}DATA\r\nHELO\r\n.\r\n")), Habits::NONE);
+    let seen = habits("MAIL FROM:<a@b>\r\nHELO\r\nEHLO a b\r\nRCPT TO: c@d\r\n");
+    assert!(seen.no_hello && seen.no_hello_name && seen.odd_hello_name && seen.no_brackets);
+    assert_eq!((seen.refused, seen.last_refusal), (4, Some((503, (5, 1)))));
 }
