@@ -89,6 +89,28 @@ fn root_is_given_up_for_good() {
 }
 
 #[test]
+fn lent_rights_are_given_back() {
+    if !peers::is_root() {
+        return eprintln!("SKIPPED: only root can lend rights");
+    }
+    let Some(setpriv) = peers::find_in_system("setpriv") else { return };
+    let public = Public::new("lent");
+    let copy = public.0.join("pillarbox");
+    fs::copy(program().get_program(), &copy).expect("a copy that others can start");
+    let config = Config::new(&public.0, "a").maildir("[\"local.test\"]");
+    let user = User::from_name("nobody").expect("the users").expect("nobody");
+    chown(config.folder(), Some(user.uid.as_raw()), None).expect("its owner");
+    let mut command = std::process::Command::new(setpriv);
+    command.args(["--reuid", "nobody", "--clear-groups", "--inh-caps", "+net_bind_service"]);
+    command.args(["--ambient-caps", "+net_bind_service"]).arg(copy).args(["serve", "-c"]).arg(config.write());
+    let relay = Relay::start(command, config.port);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status(&relay, set).chars().all(|digit| digit == '0'), "{set}: {}", status(&relay, set));
+    }
+    relay.stop();
+}
+
+#[test]
 fn a_user_that_is_missing_is_a_mistake() {
     if !peers::is_root() {
         return eprintln!("SKIPPED: only root becomes another user");

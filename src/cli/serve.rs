@@ -19,7 +19,7 @@ use crate::net::tls::Credentials;
 use crate::relay::MAILBOX_DELIVERIES;
 use crate::relay::medium::{self, Survival};
 use crate::spool::{Disk, RealDisk};
-use crate::sys::privileges::{become_user, forbid_core_dumps};
+use crate::sys::privileges::{become_user, drop_capabilities, forbid_core_dumps};
 use crate::sys::service::{self, Supervisor};
 use crate::sys::{self, Clock, Signals};
 
@@ -61,6 +61,8 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
             hand_over(&config, &bound, &new_folders, user);
             become_user(user).map_err(|e| refuse(Exit::Permission, e))?;
         }
+        drop_capabilities()
+            .map_err(|e| refuse(Exit::Permission, format_args!("capabilities can't be given up: {e}")))?;
         forbid_core_dumps();
         confine::enter(&config, file.as_deref());
         let credentials =

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, User, getresgid, getresuid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, initgroups, setgid, setgroups, setuid};
 
 /// Becomes `user` for good, with the groups it is in. An error is a sentence; whoever gets one must not
 /// go on: half of it may be done.
@@ -33,6 +33,23 @@ fn verify(user: &User) -> Result<(), String> {
         return Err("its group can be had again".to_owned());
     }
     Ok(())
+}
+
+/// Gives up what a service manager lent to a user who is not root, as the right to bind port 25.
+#[allow(unsafe_code)]
+pub fn drop_capabilities() -> Result<(), Errno> {
+    if geteuid().is_root() {
+        // Who asked to stay root meant the rights as well.
+        return Ok(());
+    }
+    // capget(2): two words for each set, and the version that says so.
+    const VERSION_3: u32 = 0x2008_0522;
+    let head = [VERSION_3, 0];
+    let none = [0_u32; 6];
+    // SAFETY: both structures are plain numbers of the documented size, read during the call and not
+    // kept; the ambient set, which is at most the inheritable one, is emptied by the same.
+    let done = unsafe { libc::syscall(libc::SYS_capset, head.as_ptr(), none.as_ptr()) };
+    Errno::result(done).map(drop)
 }
 
 /// Mail and passwords in memory are nobody's business: no core file, and no debugger of the same user.

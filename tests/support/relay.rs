@@ -16,9 +16,13 @@ use super::client::Client;
 use super::json::Json;
 use super::{free_port, peers, wait_for};
 
-/// The program under test.
+/// The program under test: the one built for this machine, or the one that `PILLARBOX_PROGRAM` names, for
+/// which an emulator may stand before it.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
+    let named = std::env::var("PILLARBOX_PROGRAM").unwrap_or_default();
+    let mut words = named.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or(env!("CARGO_BIN_EXE_pillarbox")));
+    command.args(words);
     command.env_remove("RUST_LOG").current_dir(env!("CARGO_TARGET_TMPDIR"));
     command
 }
