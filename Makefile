@@ -5,6 +5,11 @@ CARGO ?= cargo
 JOBS ?= 2
 PREFIX ?= /usr/local
 DESTDIR ?=
+# The program to be installed; empty: the one built here.
+PROGRAM ?=
+# Boards by name; empty: all, or for test-boards all of tier 1.
+BOARD ?=
+BOARDS ?=
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
@@ -12,7 +17,7 @@ export CARGO_TARGET_DIR
 .PHONY: help run build test unit check demo core peers bench bench-short bench-tls power-loss fuzz fuzz-short install clean rust
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: rust ## builds and starts the relay with no configuration: 127.0.0.1:2525, mail in ./pillarbox-mail
 	$(CARGO) run -j$(JOBS) --release --bin pillarbox -- serve
@@ -60,9 +65,37 @@ fuzz: rust ## every fuzz target for a minute (g++; no nightly compiler is needed
 fuzz-short: rust ## every fuzz target, 20,000 inputs: what CI does
 	fuzz/run --runs 20000
 
-install: build ## the program and its names sendmail, mailq, newaliases below DESTDIR and PREFIX
+.PHONY: board boards size test-boards deb ipk tarball test-packages
+board: rust ## BOARD=raspberry-pi: the program for a board, below target/boards (boards/README.md)
+	boards/build $(or $(BOARD),$(error BOARD is missing: make board BOARD=raspberry-pi, or another folder of boards))
+
+boards: rust ## the program for every board
+	boards/build $(BOARDS)
+
+size: boards ## octets for each board beside its budget; BOARDS="server raspberry-pi" for these only
+	boards/size $(BOARDS)
+
+test-boards: rust peers ## the tests with programs of boards, under emulation; BOARDS=... for these only
+	boards/test $(BOARDS)
+
+deb: board ## BOARD=...: a Debian package
+	boards/package deb $(BOARD)
+
+ipk: board ## BOARD=openwrt-mt7621: an OpenWrt package
+	boards/package ipk $(BOARD)
+
+tarball: board ## BOARD=...: program, configuration and service file
+	boards/package tarball $(BOARD)
+
+test-packages: ## installs and runs packages: server's deb in a Debian root, OpenWrt's under its shell
+	$(MAKE) --no-print-directory deb tarball BOARD=server
+	$(MAKE) --no-print-directory ipk BOARD=openwrt-mt7621
+	tests/support/peers.sh busybox debian
+	tests/packages.sh
+
+install: $(if $(PROGRAM),,build) ## the program and its names sendmail, mailq, newaliases below DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(CARGO_TARGET_DIR)/release/pillarbox $(DESTDIR)$(PREFIX)/sbin/pillarbox
+	install -m 755 $(or $(PROGRAM),$(CARGO_TARGET_DIR)/release/pillarbox) $(DESTDIR)$(PREFIX)/sbin/pillarbox
 	ln -sf pillarbox $(DESTDIR)$(PREFIX)/sbin/sendmail
 	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/mailq
 	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/newaliases

@@ -347,3 +347,22 @@ fn routes_discard_and_reject() {
     assert_eq!(hop.connections(), 0, "nothing was to be sent on");
     relay.stop();
 }
+
+#[test]
+fn the_postmaster_has_a_mailbox_from_the_first_mail_on() {
+    let folder = Folder::new("postmaster");
+    let config = Config::new(folder.path(), "a");
+    let directory = config.folder().join("mail/{user}").display().to_string();
+    let config =
+        config.route(&format!("to = [\"local.test\"]\nvia = \"maildir\"\ndirectory = {directory:?}"));
+    std::fs::create_dir(config.folder().join("mail")).expect("a folder for mail");
+    let relay = config.start();
+    let mut client = Client::hello(relay.port);
+    client.expect("MAIL FROM:<a@client.test>", "250");
+    client.expect("RCPT TO:<nobody@local.test>", "550 5.1.1");
+    client.expect("QUIT", "221");
+    Client::hello(relay.port).deliver("a@client.test", &["postmaster@local.test"], &message("text\r\n"));
+    relay.wait_log(&["delivered", "postmaster@local.test"]);
+    assert_eq!(std::fs::read_dir(config.mailbox("postmaster").join("new")).expect("the mailbox").count(), 1);
+    relay.stop();
+}

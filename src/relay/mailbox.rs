@@ -61,13 +61,16 @@ pub fn check(maildir: &Maildir, forward_path: &str) -> Result<(), Reply> {
     }
 }
 
+/// True for the one who always has a mailbox, which is made when there is none yet.
+pub fn is_postmaster(forward_path: &str) -> bool {
+    Address::parse(forward_path).is_some_and(|address| user(address.local).eq_ignore_ascii_case("postmaster"))
+}
+
 /// True if somebody has that mailbox; 550 5.1.3 if nobody can, 451 4.3.0 if the disk does not say. The
 /// postmaster always has one (RFC 5321 4.5.1).
 pub fn exists(maildir: &Maildir, forward_path: &str) -> Result<bool, Reply> {
     let directory = directory(maildir, forward_path)?;
-    if Address::parse(forward_path)
-        .is_some_and(|address| user(address.local).eq_ignore_ascii_case("postmaster"))
-    {
+    if is_postmaster(forward_path) {
         return Ok(true);
     }
     let mut answer = Ok(false);

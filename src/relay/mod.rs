@@ -509,8 +509,10 @@ impl Relay {
         let mut folder = Err(Reply::new(451, (3, 5), "nobody to deliver to"));
         let mut top = Buffer::new();
         let from = String::<256>::try_from(attempt.reverse_path()).unwrap_or_default();
+        let mut make = maildir.recipients == config::Recipients::Any;
         let named = self.name(&mut attempt, who, |recipient| {
             use fmt::Write as _;
+            make |= mailbox::is_postmaster(recipient.forward_path);
             folder = mailbox::directory(maildir, recipient.forward_path);
             let path = recipient.forward_path;
             let written = write!(top, "Return-Path: <{from}>\r\nDelivered-To: {path}\r\n");
@@ -527,7 +529,7 @@ impl Relay {
                 mode: maildir.mode,
                 group: self.groups.get(usize::from(group.key.route)).copied().flatten(),
             },
-            make: maildir.recipients == config::Recipients::Any,
+            make,
             top,
             attempt,
         })

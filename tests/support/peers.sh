@@ -75,6 +75,33 @@ bring_dovecot() {
     wrap dovecot "$root/usr/bin/doveconf" -c '"$1"' -e "$root/usr/sbin/dovecot" -F -c
 }
 
+# The shell of OpenWrt.
+bring_busybox() {
+    unpack busybox-static || return 1
+    ln -sf "$root/bin/busybox" "$peers/bin/ash"
+    "$peers/bin/ash" -c :
+}
+
+# A minimal Debian below a folder, to install packages into; its packages come from where this system's do.
+bring_debian() {
+    [ ! -e "$peers/debian-root/.complete" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "a Debian root needs root"
+        return 1
+    fi
+    unpack debootstrap || return 1
+    place=$(apt-get indextargets --format '$(SITE) $(CODENAME) $(IDENTIFIER)' |
+        awk '$3 == "Packages" && $2 !~ /-/ { print $1, $2; exit }')
+    say "unpacking a minimal Debian ${place#* } into $peers/debian-root"
+    rm -rf "$peers/debian-root"
+    DEBOOTSTRAP_DIR=$root/usr/share/debootstrap "$root/usr/sbin/debootstrap" --variant=minbase \
+        --include=init-system-helpers "${place#* }" "$peers/debian-root" "${place% *}" >"$peers/debootstrap.log" 2>&1 || {
+        tail -n 5 "$peers/debootstrap.log" >&2
+        return 1
+    }
+    touch "$peers/debian-root/.complete"
+}
+
 bring_swaks() {
     unpack swaks || return 1
     interpreter=perl

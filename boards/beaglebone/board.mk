@@ -1,0 +1,8 @@
+# BeagleBone Black and Green
+TARGET = armv7-unknown-linux-musleabihf
+QEMU = arm
+QEMU_CPU = cortex-a8
+TIER = 2
+MAX_BYTES = 1572864
+PACKAGES = deb tarball
+PACKAGE_ARCH = armhf

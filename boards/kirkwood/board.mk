@@ -1,0 +1,8 @@
+# NAS boxes with Marvell Kirkwood (ARMv5, soft float)
+TARGET = armv5te-unknown-linux-musleabi
+QEMU = arm
+QEMU_CPU = arm926
+TIER = 2
+MAX_BYTES = 1782579
+PACKAGES = deb tarball
+PACKAGE_ARCH = armel

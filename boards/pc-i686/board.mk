@@ -1,0 +1,8 @@
+# Old PCs, 32-bit x86
+TARGET = i686-unknown-linux-musl
+QEMU =
+QEMU_CPU =
+TIER = 2
+MAX_BYTES = 2097152
+PACKAGES = deb tarball
+PACKAGE_ARCH = i386

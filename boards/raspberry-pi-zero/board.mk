@@ -1,0 +1,8 @@
+# Raspberry Pi Zero and 1 (ARMv6; Raspberry Pi OS calls it armhf)
+TARGET = arm-unknown-linux-musleabihf
+QEMU = arm
+QEMU_CPU = arm1176
+TIER = 1
+MAX_BYTES = 1677721
+PACKAGES = deb tarball
+PACKAGE_ARCH = armhf
