@@ -46,8 +46,8 @@ fn pass(name: &str, from: fn(&Config) -> Command, to: fn(&Config) -> Command) {
     // A port of nobody: all of it waits.
     let config = Config::new(folder.path(), "a").smarthost("127.0.0.1:1");
     let relay = Relay::start(from(&config), config.port);
-    let mut contents = vec![message("small\r\n"), message(&"8 bits: \u{e4}\u{f6}\r\n".repeat(20))];
-    contents.push(message(&"a line of a large message\r\n".repeat(15_000)));
+    let mut contents = vec![message("small\r\n"), message("8 bits: \u{e4}\u{f6}\r\n".repeat(20))];
+    contents.push(message("a line of a large message\r\n".repeat(15_000)));
     for content in &contents {
         Client::hello(relay.port).deliver("a@client.test", &["b@remote.test", "c@remote.test"], content);
     }
