@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
 use support::client::Client;
-use support::message::{field, maildir, message, stuff};
+use support::message::{field, large, maildir, message, stuff};
 use support::next_hop::NextHop;
 use support::relay::Config;
 use support::{Folder, amount, free_port, wait_for};
@@ -188,4 +188,41 @@ fn damage_harms_one_message_and_is_set_aside() {
     config.start().stop();
     let again = fs::read_dir(config.folder().join("spool/corrupt")).expect("the corrupt folder").count();
     assert_eq!(again, aside, "damage is set aside once, not at every start");
+}
+
+#[test]
+fn a_spool_larger_than_the_table_is_taken_in_as_room_comes() {
+    let folder = Folder::new("larger");
+    let port = free_port();
+    let dead = Config::new(folder.path(), "a")
+        .smarthost(&format!("127.0.0.1:{port}"))
+        .set("spool", "cells_size", "\"8MiB\"")
+        .set("queue", "retry", "[\"1h\"]");
+    let relay = dead.start();
+    let mut client = Client::hello(relay.port);
+    for number in 0..80 {
+        let body = if number % 8 == 7 { large(300_000) } else { message("short\r\n") };
+        let content = [format!("X-Number: {number}\r\n").as_bytes(), &body].concat();
+        let reply = client.deliver("a@client.test", &["b@remote.test"], &content);
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    drop(client);
+    dead.wait_queue(80);
+    relay.stop();
+    // One delivery at a time and two messages: a table of 19 places.
+    let small = dead.set("spool", "max_messages", "2").set("limits", "deliveries", "1");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("the smarthost's port");
+    let hop = NextHop::on(listener, |_, _| support::next_hop::Act::Friendly);
+    let relay = small.start();
+    let reply = Client::hello(relay.port).ask("MAIL FROM:<a@client.test>");
+    assert!(reply.starts_with("452"), "nothing more while there is too much: {reply}");
+    small.drain();
+    let mut arrived: Vec<u32> = hop
+        .taken()
+        .iter()
+        .map(|taken| field(&taken.content, "X-Number").and_then(|n| n.parse().ok()).expect("a number"))
+        .collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..80).collect::<Vec<u32>>(), "each of them once");
+    relay.stop();
 }

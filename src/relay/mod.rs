@@ -86,6 +86,9 @@ use users::Users;
 const SPARES: usize = 4;
 /// A sync of outcomes that was due and could not start is tried again after this, in milliseconds.
 const RETRY_SYNC_MS: u64 = 100;
+/// While the table has room, but not much, for what waits in the spool, it is looked for this often, in
+/// milliseconds.
+const FIND_MS: u64 = 30_000;
 /// Mailbox deliveries at once; each has its file open.
 pub const MAILBOX_DELIVERIES: usize = 16;
 
@@ -155,6 +158,8 @@ pub struct Relay {
     aliases: Option<Aliases>,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
+    /// When the spool is looked through again for what the table had no room for.
+    find_ms: u64,
     /// Ages, and the clock they depend on.
     ageing: ageing::Ageing,
     /// What is counted.
@@ -222,6 +227,7 @@ impl Relay {
             in_notice: [false; SPARES],
             aliases,
             pauses: false,
+            find_ms: now.mono_ms,
             ageing: ageing::Ageing::new(now),
             counters: Counters::default(),
             stories: Stories::new(),
@@ -267,12 +273,19 @@ impl Relay {
 
     /// Takes in what the spool held at start and the table had no room for, now that it has.
     fn find_more(&mut self, now: Now) {
-        let Self { store, queue, config, .. } = self;
-        if queue.free() > queue.capacity() / 2
-            && store.find_more(&mut |found| take_in(queue, &found, config, now))
-        {
-            self.place_found();
+        // Half a table is worth a scan at once; less of it now and then, for the rest may be stuck.
+        let free = self.queue.free();
+        let is_worth_it = free > self.queue.capacity() / 2 || free > 0 && self.find_ms <= now.mono_ms;
+        if !is_worth_it || !self.store.has_more() {
+            return;
         }
+        self.find_ms = now.mono_ms + FIND_MS;
+        let Self { store, queue, config, .. } = self;
+        store.find_more(&mut |found| {
+            // A large one may be in the table already.
+            queue.find(found.message.id).is_some() || take_in(queue, &found, config, now)
+        });
+        self.place_found();
     }
 
     /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.

@@ -73,6 +73,11 @@ impl<D: Disk> Store<D> {
         Ok(store)
     }
 
+    /// True if [`Store::find_more`] has something to tell.
+    pub fn has_more(&self) -> bool {
+        self.rest.block.is_some() || self.rest.large
+    }
+
     /// Goes on telling what [`Store::open`] found and the table had no room for. A large message
     /// that is in the table already can be told again and is to be answered with true. False if
     /// nothing is left.
@@ -85,7 +90,7 @@ impl<D: Disk> Store<D> {
         if before.large {
             self.scan_large(found);
         }
-        self.rest.block.is_some() || self.rest.large
+        self.has_more()
     }
 
     fn prepare(mut disk: D, settings: &Settings) -> Result<Self, OpenError> {
@@ -303,9 +308,10 @@ impl<D: Disk> Store<D> {
                 let status = self.status_or_pending(place);
                 // A number that was given out in this life: the table has it.
                 let known = self.rest.newer > 0;
-                if known && head.sequence < self.rest.newer {
+                let is_done = status.is_done(head.recipients);
+                if known && head.sequence < self.rest.newer && !is_done {
                     self.tell_found(place, &head, &status, found);
-                } else if !known && status.is_done(head.recipients) {
+                } else if !known && is_done {
                     self.unlink_large(id);
                 } else if !known {
                     self.ids.avoid(id);
