@@ -8,7 +8,7 @@ use support::client::Client;
 use support::message::{assert_same, maildir, message, without_trace};
 use support::next_hop::{Act, Event, NextHop};
 use support::relay::{Config, Relay, smarthost};
-use support::{Folder, free_port, wait_for};
+use support::{Folder, amount, free_port, wait_for};
 
 const CONTENT: &str = "to be delivered\r\n";
 
@@ -158,6 +158,81 @@ fn deferred_at_the_end() {
     });
 }
 
+/// 421 says that the server goes away, wherever it comes.
+#[test]
+fn service_shuts_down_at_any_stage() {
+    const GOING: Act = Act::Say("421 4.3.2 going down");
+    deferred_then_delivered("g421ehlo", |event| match event {
+        Event::Hello(_) => GOING,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("g421mail", |event| match event {
+        Event::Mail(_) => GOING,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("g421rcpt", |event| match event {
+        Event::Rcpt(_) => GOING,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("g421data", |event| match event {
+        Event::Data => GOING,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("g421dot", |event| match event {
+        Event::Content(_) => GOING,
+        _ => Act::Friendly,
+    });
+}
+
+/// Refused for now at each stage.
+#[test]
+fn not_now_at_any_stage() {
+    const LATER: Act = Act::Say("450 4.7.1 greylisted, come back");
+    deferred_then_delivered("laterhello", |event| match event {
+        Event::Hello(_) | Event::Other(_) => LATER,
+        _ => Act::Friendly,
+    });
+    // What was pipelined behind MAIL is refused as well.
+    deferred_then_delivered("latermail", |event| match event {
+        Event::Mail(_) | Event::Rcpt(_) | Event::Data => LATER,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("laterrcpt", |event| match event {
+        Event::Rcpt(_) => LATER,
+        _ => Act::Friendly,
+    });
+    deferred_then_delivered("laterdata", |event| match event {
+        Event::Data => LATER,
+        _ => Act::Friendly,
+    });
+}
+
+/// Whatever is wrong with an enhanced code, the three digits count, and the bounce has a status.
+#[test]
+fn truncated_enhanced_codes() {
+    let folder = Folder::new("codes");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Rcpt(path) if path.contains("a@") => Act::Say("550 5.1"),
+        Event::Rcpt(path) if path.contains("b@") => Act::Say("550 5."),
+        Event::Rcpt(path) if path.contains("c@") => Act::Say("550 5.1.1"),
+        Event::Rcpt(path) if path.contains("d@") => Act::Say("550"),
+        Event::Rcpt(path) if path.contains("e@") => Act::Say("550 2.1.1 contradicts itself"),
+        Event::Rcpt(path) if path.contains("f@") => Act::Say("550 5.99999.1 too large"),
+        _ => Act::Friendly,
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let relay = config.start();
+    let all = ["a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "f@x.test", "ok1@x.test"];
+    send(&relay, &all);
+    let bounce = wait_for("the bounce", || maildir(&config.mailbox("me")).pop());
+    let text = String::from_utf8_lossy(&bounce).into_owned();
+    assert_eq!(text.matches("Action: failed").count(), 6, "{text}");
+    assert_eq!(text.matches("Status: 5.").count(), 6, "{text}");
+    assert_eq!(hop.taken()[0].to.len(), 1);
+    config.wait_queue(0);
+    relay.stop();
+}
+
 #[test]
 fn http_server() {
     deferred_then_delivered("http", |event| match event {
@@ -248,6 +323,39 @@ fn one_silent_destination_does_not_delay_another() {
     }
     config.wait_queue(20);
     assert!(silent.connections() <= 2, "deliveries_per_destination holds: {}", silent.connections());
+    relay.stop();
+}
+
+#[test]
+fn many_messages_to_a_dead_destination_beside_live_ones() {
+    let folder = Folder::new("tenthousand");
+    let (dead, hop) = (free_port(), NextHop::friendly());
+    let many = amount(600, 10_000);
+    let config = Config::new(folder.path(), "a")
+        .route(&smarthost("[\"dead.test\"]", &format!("127.0.0.1:{dead}")))
+        .route(&smarthost("", &hop.address()))
+        .set("spool", "max_messages", "20000")
+        .set("spool", "max_size", "\"1GiB\"")
+        .set("spool", "cells_size", "\"96MiB\"");
+    let relay = config.start();
+    let mut client = Client::hello(relay.port);
+    for number in 1..=many {
+        client.deliver("me@local.test", &["a@dead.test"], &message(CONTENT));
+        if number % (many / 10) == 0 {
+            client.deliver("me@local.test", &["b@live.test"], &message(CONTENT));
+            hop.wait(number / (many / 10));
+        }
+    }
+    config.wait_queue(many);
+    let tries = relay.log().iter().filter(|line| line.contains("does not work")).count();
+    assert!(tries < 10, "a dead destination is tried now and then, not {tries} times");
+    // It comes back: everything is delivered, each once.
+    let listener = TcpListener::bind(("127.0.0.1", dead)).expect("the dead destination's port");
+    let risen = NextHop::on(listener, |_, _| Act::Friendly);
+    relay.signal(nix::sys::signal::Signal::SIGUSR1);
+    risen.wait(many);
+    config.wait_queue(0);
+    assert_eq!(risen.taken().len(), many);
     relay.stop();
 }
 

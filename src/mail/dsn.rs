@@ -253,6 +253,7 @@ impl<'a, E, S: FnMut(&[u8]) -> Result<(), E>> Text<'a, S> {
     /// Those of the sink.
     pub fn recipient(&mut self, recipient: &Recipient<'_>) -> Result<(), E> {
         let Recipient { forward_path, action, reply, host, .. } = *recipient;
+        let reply = reply.trim_end();
         let sink = &mut self.sink;
         put(sink, format_args!("\r\n<{}>: {}\r\n", Escaped(forward_path), action.in_words()))?;
         if action == Action::Delayed {
@@ -337,6 +338,7 @@ impl<'a, E, S: FnMut(&[u8]) -> Result<(), E>> Status<'a, S> {
     /// Those of the sink.
     pub fn recipient(&mut self, recipient: &Recipient<'_>) -> Result<(), E> {
         let Recipient { forward_path, orcpt, action, reply, host } = *recipient;
+        let reply = reply.trim_end();
         let sink = &mut self.sink;
         sink(b"\r\n")?;
         if let Some((kind, address)) = orcpt.split_once(';') {

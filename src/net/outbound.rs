@@ -242,10 +242,11 @@ impl Outbound {
     fn talk(&mut self, with: &mut With<'_>) -> Option<Turn> {
         let terms = self.terms(with);
         let State::Talking { session, .. } = &mut self.state else { return None };
-        let before = session.waiting();
+        let before = (session.waiting(), session.replies());
         let step = session.step(&terms, self.input.filled(), &mut self.output);
         self.input.consume(step.consumed);
-        if session.waiting() != before || step.consumed > 0 {
+        // A line or an octet now and then is no progress: a whole reply is.
+        if (session.waiting(), session.replies()) != before {
             self.since_ms = with.now.mono_ms;
         }
         match step.next {

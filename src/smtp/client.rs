@@ -170,6 +170,7 @@ pub struct Session {
     protocol: Protocol,
     offered: Offered,
     reader: ReplyReader,
+    replies: u32,
     state: State,
 }
 
@@ -214,7 +215,8 @@ enum State {
 impl Session {
     /// A session on a fresh connection.
     pub const fn new(protocol: Protocol) -> Self {
-        Self { protocol, offered: Offered::NOTHING, reader: ReplyReader::new(), state: State::Greeting }
+        let offered = Offered::NOTHING;
+        Self { protocol, offered, reader: ReplyReader::new(), replies: 0, state: State::Greeting }
     }
 
     /// Takes octets of the server and goes on until something is needed.
@@ -266,6 +268,11 @@ impl Session {
             panic!("a response answers Next::Login");
         };
         self.enter(State::Login(progress.respond(response, out)));
+    }
+
+    /// Whole replies heard so far, modulo the word size: who waits for one sees by it that it came.
+    pub fn replies(&self) -> u32 {
+        self.replies
     }
 
     /// What the server offered in its latest EHLO reply.
@@ -455,6 +462,7 @@ impl Session {
         challenge: Option<Challenge>,
         flushed: bool,
     ) -> Option<Outcome> {
+        self.replies = self.replies.wrapping_add(1);
         let (next, outcome) = match mem::take(&mut self.state) {
             State::Login(progress) => progress.hear(reply, challenge),
             state => {

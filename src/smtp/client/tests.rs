@@ -590,6 +590,21 @@ fn reply() -> impl Strategy<Value = String> {
     prop_oneof![6 => Just("250 ok\r\n".to_string()), 2 => Just("354 go\r\n".to_string()), 3 => line, 1 => Just(String::new())]
 }
 
+/// Who drips octets, or one line of a reply after the other, makes no progress: the deadline stands.
+#[test]
+fn only_a_whole_reply_is_heard() {
+    let terms = Terms { hostname: "me", pipelining: true, login: Login::NONE };
+    let (mut session, mut out) = (Session::new(Protocol::Smtp), Output::new());
+    let mut heard = |input: &str| {
+        let step = session.step(&terms, input.as_bytes(), &mut out);
+        (step.consumed, session.replies(), session.waiting())
+    };
+    assert_eq!(heard("22"), (0, 0, Waiting::Greeting));
+    assert_eq!(heard("220-one\r\n"), (9, 0, Waiting::Greeting));
+    assert_eq!(heard("220-two\r\n220 th"), (9, 0, Waiting::Greeting));
+    assert_eq!(heard("220 three\r\n"), (11, 1, Waiting::Hello));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     /// Any server whatsoever: the client ends, everybody gets one outcome, and who is delivered was answered
