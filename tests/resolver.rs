@@ -269,6 +269,15 @@ fn a_server_that_knows_no_edns_is_asked_in_plain_words() {
         if asked.octets[11] == 1 { refuse(asked, RCODE::FormatError) } else { vec![zone.response(asked)] }
     });
     assert_eq!(Asker::new(&[old.address]).addresses("bare.test"), Ok(parsed(&["192.0.2.9"])));
+    let zone = Zone::parse(ZONE);
+    let older =
+        NameServer::scripted(
+            move |asked| {
+                if asked.octets[11] == 1 { Vec::new() } else { vec![zone.response(asked)] }
+            },
+        );
+    let mut asker = Asker::impatient(&[older.address]);
+    assert_eq!(asker.exchangers("mxalias.test"), Ok(vec![(1, "other.test".to_owned())]), "EDNS is dropped");
 }
 
 #[test]

@@ -191,11 +191,12 @@ impl Resolver {
         let first = if servers.rotate { self.turn } else { 0 };
         self.turn = (self.turn + 1) % count;
         let mut failure = Failure::Silence;
-        for _ in 0..servers.attempts.max(1) {
+        for round in 0..servers.attempts.max(1) {
             let mut refused = 0;
             for &server in (0..count).filter_map(|nth| servers.list.get((first + nth) % count)) {
                 let until = (Instant::now() + share).min(search.deadline);
-                match self.ask_one(server, name, kind, until) {
+                // Some boxes drop what they do not know: the second time it is asked in plain words.
+                match self.ask_one(server, name, kind, round == 0, until) {
                     Ok(response) if matches!(response.code, Code::NoError | Code::NxDomain) => {
                         return Ok(response);
                     }
@@ -214,12 +215,13 @@ impl Resolver {
         Err(failure)
     }
 
-    /// Asks one server; if it does not understand, once more in plain words.
+    /// Asks one server; if it says that it does not understand EDNS, once more without.
     fn ask_one(
         &mut self,
         server: SocketAddr,
         name: &Name,
         kind: Kind,
+        edns: bool,
         until: Instant,
     ) -> Result<Response, Trouble> {
         let mut draw: Draw = [0; DRAW_OCTETS];
@@ -228,8 +230,8 @@ impl Resolver {
             self.random.fill(&mut draw).map_err(|_| Trouble::Silence)?;
             Ok(Query::new(name, kind, &draw, edns))
         };
-        match ask(server, &query(true)?, until, &mut self.room)? {
-            response if response.code == Code::NotUnderstood => {
+        match ask(server, &query(edns)?, until, &mut self.room)? {
+            response if edns && response.code == Code::NotUnderstood => {
                 ask(server, &query(false)?, until, &mut self.room)
             }
             response => Ok(response),
