@@ -150,7 +150,9 @@ impl Config {
             let _ = writeln!(text, "\n[[route]]\n{route}");
         }
         let path = self.folder.join("pillarbox.toml");
-        fs::write(&path, text).expect("the configuration file");
+        // In one go: a relay that reloads must not see half of it.
+        let new = self.folder.join("pillarbox.toml.new");
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).expect("the configuration file");
         path
     }
 
