@@ -461,3 +461,42 @@ fn the_proxy_header_comes_before_tls() {
     relay.wait_log(&["accepted", "client=192.0.2.9", "proto=ESMTPS"]);
     relay.stop();
 }
+
+#[test]
+fn no_date_is_made_up_while_the_clock_is_not_set() {
+    let Some(library) = peers::find("libfaketime.so.1") else { return };
+    let folder = Folder::new("nodate");
+    let config = config(&folder);
+    let mut command = config.command(&["serve"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME", "@1970-01-03 12:00:00");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+    let relay = Relay::start(command, config.port);
+    let mut client = Client::hello(relay.port);
+    assert!(client.deliver("a@b.test", &["c@local.test"], b"Subject: x\r\n\r\nx\r\n").starts_with("250"));
+    let arrived = wait_for("the message", || maildir(&config.mailbox("c")).pop());
+    let text = String::from_utf8_lossy(&arrived).into_owned();
+    assert!(field(&arrived, "Received").expect("a trace").contains("Jan 1970"), "{text}");
+    assert!(field(&arrived, "Message-ID").is_some() && field(&arrived, "From").is_some(), "{text}");
+    assert_eq!(field(&arrived, "Date"), None, "{text}");
+    relay.stop();
+}
+
+#[test]
+fn an_ipv6_network_is_one_client() {
+    let folder = Folder::new("v6");
+    let config = config(&folder).strangers().set("limits", "sessions_per_client", "1");
+    let config = config.listener("proxy_protocol_from = [\"127.0.0.1\"]");
+    let relay = config.start_unseen();
+    let client = |address: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", config.port)).expect("a connection");
+        let header = format!("PROXY TCP6 {address} ::1 40000 25\r\n");
+        stream.write_all(header.as_bytes()).expect("the header");
+        Client::over(stream).expect("a greeting")
+    };
+    let first = client("2001:db8::1");
+    assert!(first.greeting.starts_with("220"), "{}", first.greeting);
+    assert!(client("2001:db8::2:3").greeting.starts_with("421 4.7.0"));
+    assert!(client("2001:db8:0:1::1").greeting.starts_with("220"));
+    wait_notes(&config, "2001:db8::/64", "too many sessions");
+    relay.stop();
+}
