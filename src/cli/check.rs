@@ -10,15 +10,13 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
-use super::{complain, fail, load, print};
-use crate::config::{Config, Loaded, Smarthost, Via};
+use super::{complain, fail, load, logins, print};
+use crate::config::{Config, Loaded, Via};
 use crate::dns::resolver::Failure;
-use crate::limits::PASSWORD_OCTETS;
 use crate::net::ceiling::memory_ceiling;
 use crate::net::names;
 use crate::net::tls::Credentials;
 use crate::relay::aliases::Aliases;
-use crate::relay::users::{self, Users};
 use crate::relay::{group, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
@@ -83,27 +81,9 @@ pub fn mistakes(config: &Config) -> Vec<String> {
             Ok(_) => {}
         }
     }
-    found.extend(secrets_mistakes(config));
+    found.extend(logins::mistakes(config));
     if found.is_empty() {
         found.extend(Credentials::load(config).err().unwrap_or_default());
-    }
-    found
-}
-
-/// What is wrong in files with secrets, and with those who can read them.
-fn secrets_mistakes(config: &Config) -> Vec<String> {
-    let users = config.access.users_file.as_deref().filter(|file| file.exists());
-    let mut found: Vec<String> = users
-        .and_then(|file| Users::read(file).err())
-        .map(|refused| refused.to_string().lines().map(str::to_owned).collect())
-        .unwrap_or_default();
-    for route in &config.route {
-        if let Via::Smarthost(Smarthost { password_file: Some(file), .. }) = &route.via
-            && file.exists()
-            && let Err(why) = users::read_secret_file(file, PASSWORD_OCTETS as u64 * 2)
-        {
-            found.push(format!("route.password_file: {} {why}", file.display()));
-        }
     }
     found
 }
@@ -130,6 +110,7 @@ fn missing_user(config: &Config) -> Option<&str> {
 fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let mut found = spool_warnings(config);
+    found.extend(logins::warnings(config));
     let mut warn = |text: &str| found.push(text.to_owned());
     if unix_s() < RELEASE_DATE_UNIX_S {
         warn("the clock stands before this program was made: nothing expires until it is set");

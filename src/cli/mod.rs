@@ -7,6 +7,7 @@ pub mod ask;
 pub mod check;
 pub mod exit;
 pub mod help;
+pub mod logins;
 pub mod offline;
 pub mod password;
 pub mod queue;

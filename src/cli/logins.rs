@@ -1,0 +1,99 @@
+//! What `check` says of logins: files with secrets that are wrong or open to all, and logins that would
+//! never come about.
+
+use crate::config::{Auth, Config, Smarthost, TlsStrictness, Via};
+use crate::relay::secret::SECRET_FILE_OCTETS;
+use crate::relay::users::{self, Users};
+
+/// What is wrong in files with secrets, and with those who can read them.
+pub fn mistakes(config: &Config) -> Vec<String> {
+    let users = config.access.users_file.as_deref().filter(|file| file.exists());
+    let mut found: Vec<String> = users
+        .and_then(|file| Users::read(file).err())
+        .map(|refused| refused.to_string().lines().map(str::to_owned).collect())
+        .unwrap_or_default();
+    for (_, host) in smarthosts(config) {
+        if let Some(file) = host.password_file.as_deref().filter(|file| file.exists())
+            && let Err(why) = users::read_secret_file(file, SECRET_FILE_OCTETS)
+        {
+            found.push(format!("route.password_file: {} {why}", file.display()));
+        }
+    }
+    found
+}
+
+/// Logins that work nowhere, or where everybody listens.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let access = &config.access;
+    let mut found = Vec::new();
+    let mut warn = |text: String| found.push(text);
+    if let Some(file) = &access.users_file {
+        let in_clear = !access.plaintext_auth_from.is_empty() || config.client.iter().any(|c| c.appliance);
+        if config.tls.certificate_file.is_none() && !in_clear {
+            warn("access.users_file: nobody can log in without TLS: write [tls] with a certificate, or plaintext_auth_from".to_owned());
+        }
+        if access.cram_md5 && Users::read(file).is_ok_and(|(users, _)| !users.has_clear()) {
+            warn("access.cram_md5: no user is stored in clear (pillarbox password --clear), so CRAM-MD5 is not offered".to_owned());
+        }
+    } else if access.cram_md5 || !access.plaintext_auth_from.is_empty() {
+        warn("access: without users_file nobody can log in".to_owned());
+    }
+    if access.plaintext_auth_from.iter().any(|network| network.is_everyone()) {
+        warn("access.plaintext_auth_from holds everyone: passwords cross the Internet in clear".to_owned());
+    }
+    for (number, host) in smarthosts(config) {
+        let covered = host.tls == TlsStrictness::Verify || host.certificate_sha256.is_some();
+        if host.username.is_some() && !covered && !host.plaintext_auth {
+            let ways = match host.auth {
+                Auth::CramMd5 | Auth::ScramSha256 => continue,
+                Auth::Auto if host.token_command.is_empty() => "only CRAM-MD5 and SCRAM-SHA-256 can be used",
+                _ => "nothing can be sent",
+            };
+            warn(format!(
+                "route {number}: without tls = \"verify\", a pinned certificate or plaintext_auth = true {ways}"
+            ));
+        }
+    }
+    found
+}
+
+/// The smarthosts, with the number of their route from 1.
+fn smarthosts(config: &Config) -> impl Iterator<Item = (usize, &Smarthost)> {
+    config.route.iter().enumerate().filter_map(|(at, route)| match &route.via {
+        Via::Smarthost(host) => Some((at + 1, host)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(text: &str) -> String {
+        warnings(&Config::parse(text, "host.test").unwrap()).join("\n")
+    }
+
+    #[test]
+    fn logins_that_never_come_about_are_told() {
+        assert_eq!(warned(""), "");
+        assert!(warned("[access]\nusers_file = \"/u\"\n").contains("nobody can log in without TLS"));
+        let clear = "[access]\nusers_file = \"/u\"\nplaintext_auth_from = [\"192.168.1.0/24\"]\n";
+        assert_eq!(warned(clear), "");
+        assert!(warned("[access]\ncram_md5 = true\n").contains("without users_file"));
+        assert!(warned(&clear.replace("192.168.1.0/24", "::/0")).contains("in clear"));
+    }
+
+    #[test]
+    fn a_next_hop_that_gets_no_secret_is_told() {
+        let route = |lines: &str| {
+            format!(
+                "[[route]]\nvia = \"smarthost\"\nhosts = [\"h:25\"]\nusername = \"me\"\npassword_command = [\"p\"]\n{lines}\n"
+            )
+        };
+        assert!(warned(&route("tls = \"none\"")).contains("route 1: without tls = \"verify\""));
+        assert!(warned(&route("tls = \"none\"\nauth = \"plain\"")).contains("nothing can be sent"));
+        for fine in ["tls = \"none\"\nauth = \"cram-md5\"", "tls = \"none\"\nplaintext_auth = true"] {
+            assert_eq!(warned(&route(fine)), "");
+        }
+    }
+}
