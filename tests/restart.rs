@@ -9,7 +9,7 @@ use std::{fs, thread};
 
 use support::client::Client;
 use support::message::{field, large, maildir, message, stuff};
-use support::next_hop::NextHop;
+use support::next_hop::{Act, Event, NextHop};
 use support::relay::Config;
 use support::{Folder, amount, free_port, wait_for};
 
@@ -102,6 +102,64 @@ fn killed_while_messages_go_through() {
     assert_all_arrived(&accepted, &hop);
     let corrupt = fs::read_dir(config.folder().join("spool/corrupt")).map_or(0, Iterator::count);
     assert_eq!(corrupt, 0, "a kill damages nothing");
+}
+
+/// Sends one message after the other, `number` in each, to one who refuses them; who was answered 250.
+fn refused_until_cut(port: u16, round: usize) -> Vec<String> {
+    let mut accepted = Vec::new();
+    let mut work = || -> std::io::Result<()> {
+        let mut client = Client::try_connect(port)?;
+        client.try_send(b"EHLO client.test\r\n")?;
+        client.try_reply()?;
+        for number in 0.. {
+            let name = format!("{round}-{number}.");
+            let content = [format!("X-Number: {name}\r\n").as_bytes(), &message("x\r\n")].concat();
+            client.try_send(b"MAIL FROM:<me@local.test>\r\nRCPT TO:<b@remote.test>\r\nDATA\r\n")?;
+            for _ in 0..3 {
+                client.try_reply()?;
+            }
+            client.try_send(&stuff(&content))?;
+            if client.try_reply()?.starts_with("250") {
+                accepted.push(name);
+            }
+        }
+        Ok(())
+    };
+    // The relay is killed under it: an error is how this ends.
+    let _ = work();
+    accepted
+}
+
+#[test]
+fn killed_while_bounces_are_made() {
+    let folder = Folder::new("killbounce");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Rcpt(_) => Act::Say("550 5.1.1 nobody here"),
+        _ => Act::Friendly,
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let mut accepted = Vec::new();
+    for round in 1..=amount(3, 20) {
+        let relay = config.start();
+        let port = relay.port;
+        let sender = thread::spawn(move || refused_until_cut(port, round));
+        let goal = maildir(&config.mailbox("me")).len() + 20 * round;
+        wait_for("bounces", || (maildir(&config.mailbox("me")).len() >= goal).then_some(()));
+        relay.kill();
+        accepted.extend(sender.join().expect("the sending thread"));
+    }
+    let relay = config.start();
+    config.drain();
+    relay.stop();
+    let bounces: Vec<String> = maildir(&config.mailbox("me"))
+        .iter()
+        .map(|bounce| String::from_utf8_lossy(bounce).into_owned())
+        .collect();
+    assert!(accepted.len() >= 20, "the test killed a relay at work");
+    for name in &accepted {
+        let told = bounces.iter().any(|bounce| bounce.contains(&format!("X-Number: {name}")));
+        assert!(told, "{name} was answered 250, refused, and nobody was told");
+    }
 }
 
 #[test]

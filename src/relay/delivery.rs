@@ -256,6 +256,7 @@ impl Relay {
         let round = self.rounds.at(index);
         round.waiting = None;
         round.active += 1;
+        round.started = round.started.saturating_add(1);
         Some(group)
     }
 
@@ -492,8 +493,10 @@ impl Relay {
             self.queue.remove(at);
             return;
         }
-        round.status.tries = round.status.tries.saturating_add(1);
-        round.status.tried_unix_s = now.unix_s;
+        if round.started > 0 {
+            round.status.tries = round.status.tries.saturating_add(1);
+            round.status.tried_unix_s = now.unix_s;
+        }
         round.status.held |= afterwards == Some(Afterwards::Hold);
         round.status.arrived_unix_s = self.queue.entry(at).arrived_unix_s;
         let tries = round.status.tries;

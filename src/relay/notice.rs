@@ -122,7 +122,7 @@ impl Relay {
             Ok(told) => told,
             Err(damage) => return self.break_off(index, damage, now),
         };
-        if told.recipients == 0 || !self.addresses_somebody(index, &told) {
+        if told.recipients == 0 || !self.addresses_somebody(index, &told, now) {
             if warns {
                 // Whoever wants to hear of no delay wants it at the next try as little.
                 self.queue.warned(at);
@@ -170,7 +170,7 @@ impl Relay {
 
     /// True if there is somebody to tell. A message without a sender is the postmaster's when it fails;
     /// if it was his already, the log has the last word.
-    fn addresses_somebody(&mut self, index: RoundIndex, told: &Told) -> bool {
+    fn addresses_somebody(&mut self, index: RoundIndex, told: &Told, now: Now) -> bool {
         if !told.whence.sender.reverse_path.is_empty() {
             return true;
         }
@@ -180,6 +180,7 @@ impl Relay {
         let id = self.rounds.at(index).id;
         if told.whence.protocol == DOUBLE {
             error!("{id} has no sender and did not reach the postmaster either: dropped");
+            self.recent.note(format_args!("{id} did not reach the postmaster: dropped"), now.unix_s);
             return false;
         }
         true
@@ -243,7 +244,10 @@ impl Relay {
     /// Nobody turns "failed" without a bounce: those who failed stay pending and are tried again.
     fn put_notice_off(&mut self, index: RoundIndex, refusal: Refusal, now: Now) {
         let round = self.rounds.at(index);
-        error!("{} the notice can't be stored ({refusal:?}), its recipients will be tried again", round.id);
+        let what =
+            format_args!("the notice can't be stored ({refusal:?}), its recipients will be tried again");
+        error!("{} {what}", round.id);
+        self.recent.note(format_args!("{} {what}", round.id), now.unix_s);
         for who in round.answers.failed().iter() {
             let reply = round.answers.failure(who).map(text::<REPLY_TEXT_OCTETS>);
             round.status.reply(who, &reply.unwrap_or_default());

@@ -71,6 +71,8 @@ pub struct Round {
     pub waiting: Option<Group>,
     /// Groups under way.
     pub active: u16,
+    /// Groups that were started: without one the message was not tried.
+    pub started: u16,
     /// What was said of each, and who failed by it.
     pub answers: Answers,
     /// What the round does.
@@ -177,6 +179,7 @@ impl Rounds {
             taken: Recipients::none(),
             waiting: None,
             active: 0,
+            started: 0,
             answers: Answers::default(),
             phase: Phase::Delivering,
             custody: Custody::Ours,
