@@ -344,6 +344,27 @@ fn messages_behind_a_resting_destination_do_not_outlive_their_time() {
 }
 
 #[test]
+fn a_message_that_comes_while_its_destination_rests_is_warned_of_in_time() {
+    let folder = Folder::new("resting");
+    let config = Config::new(folder.path(), "a")
+        .smarthost(&format!("127.0.0.1:{}", free_port()))
+        .set("queue", "retry", "[\"1h\"]")
+        .set("queue", "warn_after", "\"2s\"");
+    let relay = config.start();
+    submit(&relay, "<other@local.test>", &["<a@remote.test> NOTIFY=NEVER"], &message("x\r\n"));
+    relay.wait_log(&["deferred", "a@remote.test"]);
+    submit(&relay, "<me@local.test>", &["<b@remote.test>"], &message("x\r\n"));
+    // Nothing but its age wakes the relay.
+    relay.wait_log(&[" warned "]);
+    wait_notice(&config, "me");
+    let queue = config.wait_queue(2);
+    let attempts = |one: &Json| one.key("recipients").list()[0].key("attempts").number();
+    let tried: Vec<f64> = queue.iter().map(attempts).collect();
+    assert!(tried.contains(&0.0), "the second one was not tried: {queue:?}");
+    relay.stop();
+}
+
+#[test]
 fn two_relays_that_point_at_each_other_stop_with_one_bounce() {
     let folder = Folder::new("circle");
     let first = Config::new(folder.path(), "a").set("", "hostname", "\"a.test\"");

@@ -8,6 +8,7 @@
 use log::{info, warn};
 
 use super::Relay;
+use super::destination::Key;
 use super::queue::{Entry, Index, State};
 use crate::config;
 use crate::spool::Store;
@@ -17,8 +18,8 @@ use crate::sys::Now;
 const LEAP_S: u64 = 60;
 /// Messages whose arrival is written down anew in one turn.
 const DATED: usize = 64;
-/// Messages in lines that rest are looked through for old ones this often, in milliseconds.
-const SWEEP_MS: u64 = 10_000;
+/// Lines are looked through for messages that have become old this often at most, in milliseconds.
+const SWEEP_MS: u64 = 1_000;
 
 /// What the relay remembers of the clock.
 #[derive(Clone, Copy, Debug)]
@@ -28,15 +29,16 @@ pub(super) struct Ageing {
     was_sane: bool,
     /// Where in the queue table dating anew goes on, if it is under way.
     dating: Option<usize>,
-    /// Where the search for old messages goes on, and from when.
+    /// Where the search for old messages in lines goes on.
     sweep: usize,
+    /// When it starts: nobody in a line becomes old before.
     sweep_ms: u64,
 }
 
 impl Ageing {
     pub fn new(now: Now) -> Self {
         let (ahead_s, was_sane) = (ahead_s(now), now.wall_is_sane());
-        Self { ahead_s, was_sane, dating: None, sweep: 0, sweep_ms: 0 }
+        Self { ahead_s, was_sane, dating: None, sweep: 0, sweep_ms: u64::MAX }
     }
 }
 
@@ -71,6 +73,15 @@ pub(super) fn due_ms(queue: &config::Queue, entry: &Entry, try_ms: u64, now: Now
     ahead.map(|ms| now.mono_ms.saturating_add(ms - age_ms)).fold(try_ms, u64::min)
 }
 
+/// When a message becomes old enough for a warning or for giving up; at once if it is, and never while
+/// its age is unknown.
+fn ripe_ms(queue: &config::Queue, entry: &Entry, now: Now) -> u64 {
+    match is_expired(queue, entry, now) || is_late(queue, entry, now) {
+        true => now.mono_ms,
+        false => due_ms(queue, entry, u64::MAX, now),
+    }
+}
+
 impl Relay {
     /// True if a message is too old to be tried any more.
     pub(super) fn is_expired(&self, at: Index, now: Now) -> bool {
@@ -82,15 +93,10 @@ impl Relay {
         is_late(&self.config.queue, self.queue.entry(at), now)
     }
 
-    /// True if a message needs a round although its destination rests: to be given up, or for the
-    /// warning.
-    pub(super) fn is_ripe(&self, at: Index, now: Now) -> bool {
-        let entry = self.queue.entry(at);
-        let rests = self
-            .destinations
-            .find(entry.key)
-            .is_some_and(|d| self.destinations.at(d).backs_off_until_ms(now.mono_ms).is_some());
-        rests && (is_expired(&self.config.queue, entry, now) || is_late(&self.config.queue, entry, now))
+    /// True if a destination is left alone for a while.
+    fn rests(&self, key: Key, now: Now) -> bool {
+        let found = self.destinations.find(key);
+        found.is_some_and(|d| self.destinations.at(d).backs_off_until_ms(now.mono_ms).is_some())
     }
 
     /// Old messages in the line of a resting destination are not left to wait for their turn, which
@@ -99,24 +105,43 @@ impl Relay {
         if self.pauses || now.mono_ms < self.ageing.sweep_ms {
             return;
         }
-        while self.rounds.has_room() {
-            let found = (self.ageing.sweep..self.queue.capacity()).find_map(|number| {
-                let (at, entry) = self.queue.at(number)?;
-                (entry.state() == State::Ready && self.is_ripe(at, now)).then_some((number, at))
-            });
-            let Some((number, at)) = found else {
-                (self.ageing.sweep, self.ageing.sweep_ms) = (0, now.mono_ms + SWEEP_MS);
-                return;
-            };
-            self.ageing.sweep = number + 1;
-            self.destinations.leave(&mut self.queue, at);
-            self.start_round(at, now);
+        // A pass that goes on has not seen those before it: another one follows.
+        let mut next_ms = if self.ageing.sweep == 0 { u64::MAX } else { 0 };
+        while self.ageing.sweep < self.queue.capacity() {
+            let found = self.queue.at(self.ageing.sweep).filter(|(_, entry)| entry.state() == State::Ready);
+            if let Some((at, entry)) = found {
+                let ripe_ms = ripe_ms(&self.config.queue, entry, now);
+                if ripe_ms > now.mono_ms || !self.rests(entry.key, now) {
+                    next_ms = next_ms.min(ripe_ms);
+                } else if self.rounds.has_room() {
+                    self.destinations.leave(&mut self.queue, at);
+                    self.start_round(at, now);
+                } else {
+                    // The end of a round goes on from here.
+                    return;
+                }
+            }
+            self.ageing.sweep += 1;
         }
+        self.ageing.sweep = 0;
+        self.ageing.sweep_ms = next_ms.max(now.mono_ms + SWEEP_MS);
     }
 
-    /// A message has become old in a line that rests: the search starts at once.
+    /// A message joins a line: it is looked at again there when it becomes old.
+    pub(super) fn note_ripening(&mut self, at: Index, now: Now) {
+        let ripe_ms = ripe_ms(&self.config.queue, self.queue.entry(at), now);
+        self.ageing.sweep_ms = self.ageing.sweep_ms.min(ripe_ms);
+    }
+
+    /// Ages, or what follows from them, have changed: every line is looked through soon.
     pub(super) fn sweep_soon(&mut self) {
         self.ageing.sweep_ms = 0;
+    }
+
+    /// When [`Relay::start_ripe`] has something to do next.
+    pub(super) fn next_ripe_ms(&self) -> Option<u64> {
+        let can_start = self.destinations.is_anybody_waiting() && self.rounds.has_room() && !self.pauses;
+        can_start.then_some(self.ageing.sweep_ms).filter(|ms| *ms < u64::MAX)
     }
 
     /// Looks whether the wall clock was set or has leapt, and dates every message anew if so.
@@ -132,6 +157,7 @@ impl Relay {
                 }
             }
             self.ageing.dating = Some(0);
+            self.sweep_soon();
         }
         self.write_arrivals(now);
     }
@@ -165,7 +191,6 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::destination::Key;
     use crate::relay::queue::Queue;
     use crate::spool::{Id, Place};
     use crate::sys::RELEASE_DATE_UNIX_S;

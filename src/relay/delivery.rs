@@ -187,9 +187,7 @@ impl Relay {
     /// Moves what is due into the lines of its destinations.
     pub(super) fn line_up_due(&mut self, now: Now) {
         while let Some(at) = self.queue.due(now.mono_ms) {
-            if self.is_ripe(at, now) {
-                self.sweep_soon();
-            }
+            self.note_ripening(at, now);
             match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
                 Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
                 None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),

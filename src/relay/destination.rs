@@ -227,6 +227,11 @@ impl Destinations {
         one.until_ms <= now_ms && (one.failures == 0 || one.active == 0)
     }
 
+    /// True if somebody stands in a line.
+    pub fn is_anybody_waiting(&self) -> bool {
+        self.lined_up > 0
+    }
+
     /// The soonest end of a back-off for which somebody waits.
     pub fn next_open_ms(&self, now_ms: u64) -> Option<u64> {
         if self.lined_up == 0 {

@@ -402,7 +402,8 @@ impl Relay {
         // What was started without a group yet, and what has to be written, goes on at once.
         let is_busy = self.is_dating() || self.rounds.iter().any(Round::is_fresh);
         let at_once = is_busy.then_some(now.mono_ms);
-        self.queue.next_due_ms().into_iter().chain(open).chain(at_once).min()
+        let ripe = self.next_ripe_ms();
+        self.queue.next_due_ms().into_iter().chain(open).chain(at_once).chain(ripe).min()
     }
 
     /// Makes every message due now and ends every back-off; how many messages.
@@ -438,6 +439,7 @@ impl Relay {
     pub fn reconfigure(&mut self, config: Arc<Config>, now: Now) -> Result<(), std::string::String> {
         assert!(self.rounds.is_empty(), "groups name routes of the old configuration");
         self.pauses = false;
+        self.sweep_soon();
         let groups = group::numbers(&config)?;
         self.aliases = Aliases::open(&config, self.slots).map_err(|refused| refused.to_string())?;
         self.groups = groups;
