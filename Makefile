@@ -65,7 +65,7 @@ fuzz: rust ## every fuzz target for a minute (g++; no nightly compiler is needed
 fuzz-short: rust ## every fuzz target, 20,000 inputs: what CI does
 	fuzz/run --runs 20000
 
-.PHONY: board boards size test-boards deb ipk tarball test-packages
+.PHONY: board boards size resident test-boards deb ipk tarball test-packages
 board: rust ## BOARD=raspberry-pi: the program for a board, below target/boards (boards/README.md)
 	boards/build $(or $(BOARD),$(error BOARD is missing: make board BOARD=raspberry-pi, or another folder of boards))
 
@@ -74,6 +74,9 @@ boards: rust ## the program for every board
 
 size: boards ## octets for each board beside its budget; BOARDS="server raspberry-pi" for these only
 	boards/size $(BOARDS)
+
+resident: board peers ## BOARD=...: what the relay takes of memory there, with 32 sessions
+	boards/resident $(BOARD)
 
 test-boards: rust peers ## the tests with programs of boards, under emulation; BOARDS=... for these only
 	boards/test $(BOARDS)
@@ -87,7 +90,7 @@ ipk: board ## BOARD=openwrt-mt7621: an OpenWrt package
 tarball: board ## BOARD=...: program, configuration and service file
 	boards/package tarball $(BOARD)
 
-test-packages: ## installs and runs packages: server's deb in a Debian root, OpenWrt's under its shell
+test-packages: rust ## installs and runs packages: server's deb in a Debian root, OpenWrt's under its shell
 	$(MAKE) --no-print-directory deb tarball BOARD=server
 	$(MAKE) --no-print-directory ipk BOARD=openwrt-mt7621
 	tests/support/peers.sh busybox debian

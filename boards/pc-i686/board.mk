@@ -3,6 +3,7 @@ TARGET = i686-unknown-linux-musl
 QEMU =
 QEMU_CPU =
 TIER = 2
+OPT_LEVEL = s
 MAX_BYTES = 2097152
 PACKAGES = deb tarball
 PACKAGE_ARCH = i386

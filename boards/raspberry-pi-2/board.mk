@@ -3,6 +3,7 @@ TARGET = armv7-unknown-linux-musleabihf
 QEMU = arm
 QEMU_CPU = cortex-a7
 TIER = 1
+OPT_LEVEL = z
 MAX_BYTES = 1572864
 PACKAGES = deb tarball
 PACKAGE_ARCH = armhf

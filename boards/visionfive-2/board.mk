@@ -3,6 +3,7 @@ TARGET = riscv64gc-unknown-linux-musl
 QEMU = riscv64
 QEMU_CPU = rv64
 TIER = 2
+OPT_LEVEL = s
 MAX_BYTES = 1887436
 PACKAGES = deb tarball
 PACKAGE_ARCH = riscv64
