@@ -33,11 +33,12 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
         Err(exit) => return exit,
     };
     let config = &loaded.config;
-    let mistakes = mistakes(config);
+    let mut mistakes = mistakes(config);
+    let credentials = Credentials::load(config).map_err(|more| mistakes.extend(more)).ok();
     mistakes.iter().for_each(complain);
     warnings(&loaded).iter().for_each(|warning| complain(format_args!("warning: {warning}")));
-    let ceiling =
-        format!("memory: at most {} KiB with this configuration", memory_ceiling(config).div_ceil(1024));
+    let ceiling = memory_ceiling(config, credentials.as_ref().map_or(0, |c| c.octets)).div_ceil(1024);
+    let ceiling = format!("memory: at most {ceiling} KiB with this configuration");
     if !mistakes.is_empty() {
         Exit::Config
     } else if shall_print {
@@ -82,9 +83,6 @@ pub fn mistakes(config: &Config) -> Vec<String> {
         }
     }
     found.extend(logins::mistakes(config));
-    if found.is_empty() {
-        found.extend(Credentials::load(config).err().unwrap_or_default());
-    }
     found
 }
 

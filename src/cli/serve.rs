@@ -73,12 +73,16 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
+    let ceiling_octets = memory_ceiling(&config, credentials.octets);
+    for source in credentials.dials.sources() {
+        info!("- servers' certificates are checked against {source}");
+    }
     let event_loop =
         match EventLoop::new(Arc::clone(&config), file, bound, disk, signals, Clock::start(), credentials) {
             Ok(event_loop) => event_loop,
             Err(e) => return refuse(Exit::Io, format_args!("can't start: {e}")),
         };
-    greet(&config, is_default);
+    greet(&config, is_default, ceiling_octets);
     match event_loop.run(supervisor) {
         Ok(()) => {
             info!("- stopped");
@@ -192,8 +196,8 @@ fn greet_spool(folder: &Path) {
 }
 
 /// The first lines of the log: what runs, how much memory it may take, and what to do next.
-fn greet(config: &Config, is_default: bool) {
-    let (version, ceiling) = (env!("CARGO_PKG_VERSION"), memory_ceiling(config).div_ceil(1024));
+fn greet(config: &Config, is_default: bool, ceiling_octets: u64) {
+    let (version, ceiling) = (env!("CARGO_PKG_VERSION"), ceiling_octets.div_ceil(1024));
     info!("- pillarbox {version} as {}, memory ceiling {ceiling} KiB", config.hostname);
     greet_spool(&config.spool.directory);
     if let Some(address) = config.run.metrics {

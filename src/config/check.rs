@@ -40,6 +40,9 @@ pub(super) fn smarthost(smarthost: &Smarthost, s: &Section<'_>, notes: &mut Note
             "ca_file is there too: a pinned certificate needs no authority, keep one of them",
         );
     }
+    if smarthost.tls == TlsStrictness::None && smarthost.certificate_sha256.is_some() {
+        at("certificate_sha256", "tls = \"none\" shows no certificate: remove one of them");
+    }
     if smarthost.tls != TlsStrictness::Verify && smarthost.ca_file.is_some() {
         at("ca_file", "only tls = \"verify\" looks at it: remove one of them");
     }

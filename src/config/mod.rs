@@ -15,7 +15,6 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod types;
-mod unbuilt;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -375,6 +374,6 @@ fn read_text(file: &Path) -> io::Result<Vec<u8>> {
 impl Config {
     /// Reads TOML text; every mistake it finds, in the order of the text.
     pub fn parse(text: &str, host: &str) -> Result<Self, Vec<Mistake>> {
-        read::config(text, host, unbuilt::refuse)
+        read::config(text, host)
     }
 }

@@ -49,12 +49,8 @@ enum Way {
     Discard,
 }
 
-/// Reads the whole file; `refuse` notes what else must not be there.
-pub(super) fn config(
-    file: &str,
-    host: &str,
-    refuse: impl Fn(&Value<'_>, &mut Notes),
-) -> Result<Config, Vec<Mistake>> {
+/// Reads the whole file.
+pub(super) fn config(file: &str, host: &str) -> Result<Config, Vec<Mistake>> {
     let root = match toml_span::parse(file) {
         Ok(root) => root,
         Err(e) => return Err(vec![Mistake::at(file.as_bytes(), e.span.start, e.to_string())]),
@@ -84,7 +80,6 @@ pub(super) fn config(
     log(top.section("log", &mut notes), &mut config.log, &mut notes);
     run(top.section("run", &mut notes), &mut config.run, &mut notes);
     top.close(&mut notes);
-    refuse(&root, &mut notes);
     if !notes.is_empty() {
         return Err(notes.finish(file));
     }
@@ -138,6 +133,9 @@ fn listen(mut section: Section<'_>, offered: ListenTls, all: &mut Vec<Listen>, n
     let proxy_protocol_from = s.read("proxy_protocol_from", notes, networks).unwrap_or_default();
     if tls != ListenTls::None && offered == ListenTls::None {
         notes.add(s.place("tls"), "TLS needs a certificate: write [tls] with certificate_file and key_file");
+    }
+    if tls == ListenTls::Implicit && matches!(address, Some(Endpoint::Unix(_))) {
+        notes.add(s.place("tls"), "a Unix socket has no TLS: nobody can listen in; write \"none\"");
     }
     if let Some(address) = address {
         if all.iter().any(|other| other.address == address) {

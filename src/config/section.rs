@@ -25,11 +25,6 @@ impl Notes {
         self.0.push((offset, what.into()));
     }
 
-    /// True if something is wrong there already.
-    pub(super) fn has(&self, offset: usize) -> bool {
-        self.0.iter().any(|(place, _)| *place == offset)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

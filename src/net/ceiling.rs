@@ -13,9 +13,11 @@ use super::log;
 use super::mailboxes::Mailboxes;
 use super::outbounds::Outbounds;
 use super::secrets::Secrets;
-use super::tls::Rooms;
+use super::tls::{Dials, Rooms};
 use crate::config::Config;
-use crate::limits::{SCRATCH_OCTETS, TLS_PASSING_OCTETS, TLS_SERVER_HEAP_OCTETS, USERS_FILE_OCTETS};
+use crate::limits::{
+    SCRATCH_OCTETS, TLS_CLIENT_HEAP_OCTETS, TLS_PASSING_OCTETS, TLS_SERVER_HEAP_OCTETS, USERS_FILE_OCTETS,
+};
 use crate::relay::Relay;
 use crate::relay::users::HEAP_PER_OCTET;
 use crate::spool::RealDisk;
@@ -28,15 +30,16 @@ const PASSING_OCTETS: usize = 384 * 1024;
 
 /// Octets that the heap may hold when another TLS session begins, so that there is still room for what
 /// it takes.
-pub fn heap_ceiling(config: &Config) -> usize {
-    let all = PASSING_OCTETS + table_octets(config);
-    all.saturating_sub(TLS_SERVER_HEAP_OCTETS + TLS_PASSING_OCTETS)
+pub fn heap_ceiling(config: &Config, credentials: usize) -> usize {
+    let all = PASSING_OCTETS + table_octets(config) + 2 * credentials;
+    all.saturating_sub(TLS_CLIENT_HEAP_OCTETS + TLS_PASSING_OCTETS)
 }
 
 /// Octets of memory that the relay takes at most under this configuration: code, stacks and heap.
-pub fn memory_ceiling(config: &Config) -> u64 {
+/// `credentials`: octets of what the files of TLS hold. At a reload, old and new are there together.
+pub fn memory_ceiling(config: &Config, credentials: usize) -> u64 {
     let fixed = STACK_OCTETS + PASSING_OCTETS;
-    sys::image_octets() + (fixed + table_octets(config)) as u64
+    sys::image_octets() + (fixed + table_octets(config) + 2 * credentials) as u64
 }
 
 /// Octets of the users file as it is kept, twice: while it is read again, the old one is in use.
@@ -68,11 +71,12 @@ fn table_octets(config: &Config) -> usize {
 
 /// Octets that TLS takes: buffers made at start, and what rustls has on the heap for each session.
 fn tls_octets(config: &Config) -> usize {
-    let sessions = usize::from(config.limits.sessions);
-    match config.tls.certificate_file {
-        Some(_) => Rooms::octets(sessions) + sessions * TLS_SERVER_HEAP_OCTETS + TLS_PASSING_OCTETS,
-        None => 0,
-    }
+    let of = |is_wanted, count: u16, each| {
+        let count = usize::from(count);
+        if is_wanted { Rooms::octets(count) + count * each + TLS_PASSING_OCTETS } else { 0 }
+    };
+    of(config.tls.certificate_file.is_some(), config.limits.sessions, TLS_SERVER_HEAP_OCTETS)
+        + of(Dials::is_wanted(config), config.limits.deliveries, TLS_CLIENT_HEAP_OCTETS)
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     fn ceiling(limits: &str) -> u64 {
-        memory_ceiling(&Config::parse(limits, "host.test").unwrap())
+        memory_ceiling(&Config::parse(limits, "host.test").unwrap(), 0)
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
 use super::reload;
 use super::secrets::Secrets;
-use super::tls::{Acceptor, Credentials};
+use super::tls::{Acceptor, Credentials, Dialler, Dials};
 use super::transport::{Transport, write_once};
 use crate::config::{Config, Endpoint, ListenTls};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
@@ -80,7 +80,7 @@ pub struct EventLoop {
     /// The file it came from.
     source: Option<PathBuf>,
     /// Waits until nothing is on its way by the present one.
-    next_config: Option<Arc<Config>>,
+    next_config: Option<(Arc<Config>, Dials)>,
     timeouts: Timeouts,
     doors: Doors,
     arrivals: Arrivals,
@@ -89,12 +89,15 @@ pub struct EventLoop {
     ready: Vec<usize>,
     is_ready: Box<[bool]>,
     acceptor: Acceptor,
+    dialler: Dialler,
     outbounds: Outbounds,
     mailboxes: Mailboxes,
     secrets: Secrets,
     controls: Controls,
     relay: Relay,
     scratch: Box<[u8]>,
+    /// What the files of TLS took at the start: a reload allows for as much again.
+    credentials_octets: usize,
     /// The most memory that all of it takes.
     ceiling_octets: u64,
     supervisor: Supervisor,
@@ -169,12 +172,10 @@ impl EventLoop {
         for (listener, purpose) in bound {
             doors.add(listener, purpose, poll.registry(), DOORS)?;
         }
+        let heap = heap_ceiling(&config, credentials.octets);
         Ok(Self {
-            acceptor: Acceptor::new(
-                credentials.server,
-                usize::from(config.limits.sessions),
-                heap_ceiling(&config),
-            ),
+            acceptor: Acceptor::new(credentials.server, usize::from(config.limits.sessions), heap),
+            dialler: Dialler::new(credentials.dials, usize::from(config.limits.deliveries), heap),
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
             mailboxes: Mailboxes::start(wake())?,
             secrets: Secrets::start(wake())?,
@@ -185,7 +186,8 @@ impl EventLoop {
             signals,
             course: Course::Running,
             timeouts: Timeouts::of(&config.limits),
-            ceiling_octets: memory_ceiling(&config),
+            credentials_octets: credentials.octets,
+            ceiling_octets: memory_ceiling(&config, credentials.octets),
             supervisor: Supervisor::default(),
             config,
             source,
@@ -274,7 +276,7 @@ impl EventLoop {
                 }
                 info!("- {} read again", file.display());
                 self.supervisor.reloading();
-                self.next_config = Some(Arc::new(config));
+                self.next_config = Some((Arc::new(config), credentials.dials));
                 self.relay.pause();
             }
             Err(mistakes) => keep_old(&mistakes),
@@ -286,7 +288,7 @@ impl EventLoop {
         if self.relay.is_delivering() {
             return;
         }
-        let Some(config) = self.next_config.take() else { return };
+        let Some((config, dials)) = self.next_config.take() else { return };
         self.supervisor.ready();
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.stop(&mut kit);
@@ -295,14 +297,18 @@ impl EventLoop {
         }
         self.timeouts = Timeouts::of(&config.limits);
         // Aliases that were not there before take their room.
-        self.ceiling_octets = memory_ceiling(&config);
+        self.ceiling_octets = memory_ceiling(&config, self.credentials_octets);
         self.config = config;
+        self.dialler.renew(dials);
     }
 
     /// The outbound slots, and what they work with.
     fn outbounds(&mut self, now: Now) -> (&mut Outbounds, Kit<'_>) {
-        let Self { outbounds, config, scratch, relay, poll, .. } = self;
-        (outbounds, Kit { hostname: &config.hostname, scratch, relay, registry: poll.registry(), now })
+        let Self { outbounds, config, scratch, relay, poll, dialler, .. } = self;
+        (
+            outbounds,
+            Kit { hostname: &config.hostname, scratch, relay, dialler, registry: poll.registry(), now },
+        )
     }
 
     /// One turn's work.

@@ -4,8 +4,10 @@
 //! order, speaks SMTP or LMTP by [`client::Session`](crate::smtp::client::Session), and when a
 //! message is done takes the next one that waits for the same destination.
 
+mod exchange;
 mod hosts;
 mod login;
+mod secure;
 
 use std::net::SocketAddr;
 
@@ -16,8 +18,9 @@ use self::login::Login;
 use super::dialling::{Families, Family, Tried, connect_timeout_s};
 use super::names::{Addresses, Names, literal};
 use super::responder::Responder;
-use super::transport::{Moved, Ready, Transport};
-use crate::limits::{HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS};
+use super::tls::Dialler;
+use super::transport::{Ready, Transport};
+use crate::limits::{HOST_OCTETS, IDLE_CONNECTION_S, REPLY_INPUT_OCTETS, TLS_HANDSHAKE_TIMEOUT_S};
 use crate::relay::Relay;
 use crate::relay::attempt::Attempt;
 use crate::relay::delivery::{Fate, Hop};
@@ -52,6 +55,8 @@ pub struct With<'a> {
     pub families: &'a mut Families,
     /// Who knows what to say to log in.
     pub responder: &'a mut Responder,
+    /// Who starts TLS.
+    pub dialler: &'a Dialler,
     /// The poll.
     pub registry: &'a Registry,
     /// The time of this turn.
@@ -80,6 +85,8 @@ enum State {
     Resolving,
     /// The address at this place of the list is being tried.
     Connecting { transport: Transport, place: usize },
+    /// Connected; the TLS handshake goes on.
+    Securing { transport: Transport, session: Session },
     /// Connected.
     Talking { transport: Transport, session: Session },
 }
@@ -115,6 +122,10 @@ pub struct Outbound {
     port: u16,
     addresses: Addresses,
     address: Option<SocketAddr>,
+    /// The address with which TLS failed, where the route can do without.
+    in_clear: Option<SocketAddr>,
+    /// The connection's version of TLS, or "none".
+    tls: &'static str,
     state: State,
     login: Login,
     work: Option<Work>,
@@ -140,6 +151,8 @@ impl Outbound {
             port: 0,
             addresses: Addresses::new(),
             address: None,
+            in_clear: None,
+            tls: "none",
             state: State::Resolving,
             login: Login::default(),
             work: Some(work),
@@ -201,6 +214,7 @@ impl Outbound {
             let turn = match &self.state {
                 State::Resolving => return Turn::Wait,
                 State::Connecting { .. } => self.connected(with),
+                State::Securing { .. } => self.shake_hands(with),
                 State::Talking { .. } => self.talk(with),
             };
             if let Some(turn) = turn {
@@ -229,11 +243,11 @@ impl Outbound {
             if let Some(address) = &self.address {
                 with.families.answered(Family::of(address), silent, with.now.mono_ms);
             }
-            self.state = State::Talking { transport, session: Session::new(with.relay.protocol(self.key)) };
             self.input.clear();
             self.output.clear();
             self.since_ms = with.now.mono_ms;
             self.ready.refresh();
+            return self.begin(transport, with);
         }
         None
     }
@@ -254,6 +268,7 @@ impl Outbound {
             Next::Output => self.exchange(false, with),
             Next::Ready => self.take_next(with),
             Next::Login => self.log_in(with),
+            Next::StartTls => self.start_tls(with),
             Next::Recipient(nth) => self.name_recipient(nth, with),
             Next::Content => self.content(with),
             Next::Outcome(outcome) => self.hear(&outcome, with),
@@ -263,44 +278,6 @@ impl Outbound {
                 Some(self.close(with))
             }
         }
-    }
-
-    /// Flushes; then, if `reading` or if that is all that can be done, reads.
-    fn exchange(&mut self, reading: bool, with: &mut With<'_>) -> Option<Turn> {
-        let sent = match self.send() {
-            Ok(sent) => sent,
-            Err(()) => return self.lost("connection broken", with),
-        };
-        if sent && !reading {
-            return None;
-        }
-        if !self.ready.is_readable() {
-            return Some(Turn::Wait);
-        }
-        let State::Talking { transport, .. } = &mut self.state else { return None };
-        match self.ready.read(transport, self.input.room()) {
-            Moved::Octets(n) => self.input.advance(n),
-            Moved::Nothing => {}
-            Moved::End => return self.lost("connection closed by the server", with),
-            Moved::Broken => return self.lost("connection broken", with),
-        }
-        None
-    }
-
-    /// Sends what is in the output: true if all of it went.
-    fn send(&mut self) -> Result<bool, ()> {
-        let State::Talking { transport, .. } = &mut self.state else { return Err(()) };
-        while !self.output.is_empty() {
-            if !self.ready.is_writable() {
-                return Ok(false);
-            }
-            match self.ready.write(transport, self.output.filled()) {
-                Moved::Octets(n) => self.output.consume(n),
-                Moved::Nothing => {}
-                Moved::End | Moved::Broken => return Err(()),
-            }
-        }
-        Ok(true)
     }
 
     /// The server waits for a transaction: the rest of this group, the next group, or none.
@@ -490,7 +467,7 @@ impl Outbound {
         let host = self.host_text();
         let Some(work) = &mut self.work else { return };
         let spoke = self.tried.has_spoken();
-        let hop = Hop { via: with.relay.via_name(self.key), host: &host, spoke, tls: "none" };
+        let hop = Hop { via: with.relay.via_name(self.key), host: &host, spoke, tls: self.tls };
         for who in who.iter().filter(|&w| work.undecided.has(w)) {
             with.relay.outcome(work.attempt.group.round, who, fate, reply, &hop, with.now);
         }
@@ -520,7 +497,13 @@ impl Outbound {
 
     fn drop_connection(&mut self, with: &mut With<'_>) {
         let state = std::mem::replace(&mut self.state, State::Resolving);
-        if let State::Talking { mut transport, .. } | State::Connecting { mut transport, .. } = state {
+        if let State::Talking { mut transport, .. }
+        | State::Securing { mut transport, .. }
+        | State::Connecting { mut transport, .. } = state
+        {
+            if transport.tls().is_some() {
+                transport.finish();
+            }
             // Closing takes it out of the poll all the same.
             let _ = with.registry.deregister(&mut transport);
         }
@@ -535,6 +518,7 @@ impl Outbound {
             // The helper always answers, in its own time.
             State::Resolving => return None,
             State::Connecting { place, .. } => connect_timeout_s(&self.addresses, *place),
+            State::Securing { .. } => TLS_HANDSHAKE_TIMEOUT_S,
             State::Talking { session, .. } => match session.waiting() {
                 Waiting::Idle if self.work.is_none() => IDLE_CONNECTION_S,
                 waiting => waiting.timeout_s()?,
@@ -552,6 +536,7 @@ impl Outbound {
                 self.tried.timed_out(&mut self.addresses, place);
                 self.dial_next(place, &"connection timed out", with)
             }
+            State::Securing { .. } => self.unsecured("the handshake took too long", with),
             State::Talking { session, .. } => {
                 if session.waiting() == Waiting::Idle && self.work.is_none() {
                     session.quit();

@@ -9,6 +9,7 @@ use super::mailboxes::Mailboxes;
 use super::names::{self, Names};
 use super::outbound::{Outbound, Turn, With};
 use super::responder::Responder;
+use super::tls::Dialler;
 use crate::relay::Relay;
 use crate::relay::delivery::Room;
 use crate::relay::destination::Key;
@@ -24,6 +25,8 @@ pub struct Kit<'a> {
     pub scratch: &'a mut [u8],
     /// Where groups come from and outcomes go.
     pub relay: &'a mut Relay,
+    /// Who starts TLS.
+    pub dialler: &'a Dialler,
     /// The poll.
     pub registry: &'a Registry,
     /// The time of this turn.
@@ -33,8 +36,9 @@ pub struct Kit<'a> {
 impl Kit<'_> {
     /// What one slot works with.
     fn with<'b>(&'b mut self, terms: &'b Terms<'b>, ways: &'b mut Ways) -> With<'b> {
-        let (Self { scratch, relay, registry, now, .. }, Ways { names, families, responder }) = (self, ways);
-        With { terms, scratch, relay, names, families, responder, registry, now: *now }
+        let (Self { scratch, relay, dialler, registry, now, .. }, Ways { names, families, responder }) =
+            (self, ways);
+        With { terms, scratch, relay, names, families, responder, dialler, registry, now: *now }
     }
 }
 

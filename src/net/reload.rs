@@ -9,7 +9,7 @@ use std::path::Path;
 use log::{error, info, warn};
 
 use super::confine;
-use super::tls::{Credentials, Server};
+use super::tls::{Credentials, Dials, Server};
 use crate::config::{self, Config};
 use crate::relay::users::Users;
 use crate::sys;
@@ -42,13 +42,18 @@ pub fn read(file: &Path, old: &Config) -> Result<(Config, Credentials), String> 
     new.limits.sessions = old.limits.sessions;
     new.limits.deliveries = old.limits.deliveries;
     confine::recheck(&new, file);
-    let credentials = credentials(&new, old);
+    let credentials = credentials(&new, old)?;
     Ok((new, credentials))
 }
 
-/// Certificate and key are read again, whether or not their names have changed. A bad pair is logged,
-/// and the old one stays in use.
-fn credentials(new: &Config, old: &Config) -> Credentials {
+/// The files of TLS are read again, whether or not their names have changed. A bad certificate or key is
+/// logged, and the old pair stays in use; without the authorities that a route needs the whole
+/// configuration is of no use.
+fn credentials(new: &Config, old: &Config) -> Result<Credentials, String> {
+    if Dials::is_wanted(new) && !Dials::is_wanted(old) {
+        return Err("a route wants TLS, and none did before, which takes a restart".to_owned());
+    }
+    let dials = Dials::load(new).map_err(|mistakes| mistakes.join("\n"))?;
     let server = match Server::load(&new.tls) {
         Ok(Some(_)) if old.tls.certificate_file.is_none() => {
             warn!("- [tls] is new, which takes a restart: no TLS is offered until then");
@@ -61,5 +66,5 @@ fn credentials(new: &Config, old: &Config) -> Credentials {
             None
         }
     };
-    Credentials { server }
+    Ok(Credentials { server, dials, octets: 0 })
 }

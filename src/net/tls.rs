@@ -10,9 +10,15 @@
 //! | `room` | the pumps that are made at start, lent to connections |
 //! | `stream` | a pump and its socket |
 //! | `server` | our certificate and key |
+//! | `client` | how strict we are with servers, and whom we believe |
+//! | `files` | certificates and keys as they lie on disk |
+//! | `certificate` | the names in a certificate |
 //! | `failure` | why TLS came to nothing, in words |
 
+mod certificate;
+mod client;
 mod failure;
+mod files;
 mod pump;
 mod room;
 mod server;
@@ -25,7 +31,10 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 
 use crate::config::Config;
+use crate::sys::HEAP;
 
+pub use certificate::names;
+pub use client::{Dial, Dialler, Dials};
 pub use failure::Failure;
 pub use pump::{Connection, Pump};
 pub use room::{Loan, Rooms};
@@ -37,13 +46,24 @@ pub use stream::TlsStream;
 pub struct Credentials {
     /// For those who dial us.
     pub server: Option<Server>,
+    /// For those whom we dial.
+    pub dials: Dials,
+    /// Octets of heap that all of it takes.
+    pub octets: usize,
 }
 
 impl Credentials {
     /// Reads them all. `Err`: what is wrong, a sentence a mistake, each with its key.
     pub fn load(config: &Config) -> Result<Self, Vec<String>> {
-        let server = Server::load(&config.tls).map_err(|mistake| vec![mistake])?;
-        Ok(Self { server })
+        let before = HEAP.heap().live_octets;
+        match (Server::load(&config.tls), Dials::load(config)) {
+            (Ok(server), Ok(dials)) => {
+                Ok(Self { server, dials, octets: HEAP.heap().live_octets.saturating_sub(before) })
+            }
+            (server, dials) => {
+                Err(server.err().into_iter().chain(dials.err().into_iter().flatten()).collect())
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //!         Next::Input => read more,                    Next::Output => flush more (reading meanwhile),
 //!         Next::Recipient(i) => session.recipient(..), Next::Content => session.content(..) or content_end(),
 //!         Next::Outcome(o) => note it,                 Next::Ready => session.begin(..), quit() or keep it,
+//!         Next::StartTls => shake hands, then session.secured(),
 //!         Next::Login => session.respond(..) to session.challenge(), or abandon(),
 //!         Next::Closed => close,
 //!     }
@@ -22,6 +23,7 @@ mod command;
 mod envelope;
 mod login;
 mod outcome;
+mod start_tls;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,8 @@ use self::login::Progress;
 pub use self::login::{Challenge, Login, Turn};
 use self::outcome::{Class, out_of_turn};
 pub use self::outcome::{Outcome, Scope, Verdict};
+pub use self::start_tls::StartTls;
+use self::start_tls::injected;
 use super::buffer::Buffer;
 use super::keyword::Keyword;
 use super::offered::Offered;
@@ -89,6 +93,8 @@ pub enum Next {
     Input,
     /// Room in `out`. Octets of the server may come in meanwhile and should be offered.
     Output,
+    /// TLS over the connection, then [`Session::secured`]. Nothing is left of the input and of `out`.
+    StartTls,
     /// A transaction to [`Session::begin`]; or [`Session::quit`]; or the connection waits.
     Ready,
     /// Recipient number `i`, from 0, of the transaction: [`Session::recipient`].
@@ -110,6 +116,8 @@ pub enum Waiting {
     Greeting,
     /// The reply to EHLO, LHLO or HELO.
     Hello,
+    /// The reply to STARTTLS, or the handshake.
+    StartTls,
     /// The login: replies to AUTH, or a response from the caller.
     Login,
     /// The reply to MAIL.
@@ -138,7 +146,9 @@ impl Waiting {
     pub const fn timeout_s(self) -> Option<u32> {
         match self {
             Self::Greeting => Some(GREETING_TIMEOUT_S),
-            Self::Hello | Self::Login | Self::Mail | Self::Recipient | Self::Reset => Some(COMMAND_TIMEOUT_S),
+            Self::Hello | Self::StartTls | Self::Login | Self::Mail | Self::Recipient | Self::Reset => {
+                Some(COMMAND_TIMEOUT_S)
+            }
             Self::Data => Some(DATA_TIMEOUT_S),
             Self::Content => Some(CONTENT_TIMEOUT_S),
             Self::Dot => Some(DOT_TIMEOUT_S),
@@ -151,6 +161,7 @@ impl Waiting {
         match self {
             Self::Greeting => "before the greeting",
             Self::Hello => "after EHLO",
+            Self::StartTls => "after STARTTLS",
             Self::Login => "during AUTH",
             Self::Mail => "after MAIL",
             Self::Recipient => "after RCPT",
@@ -168,6 +179,7 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Session {
     protocol: Protocol,
+    start_tls: StartTls,
     offered: Offered,
     reader: ReplyReader,
     replies: u32,
@@ -183,8 +195,8 @@ enum State {
     Saying(Command),
     /// Its reply is awaited.
     Awaiting(Command),
-    // STARTTLS stands here, between the reply to EHLO and Login: a state that says its command, hands
-    // the connection to the caller, and after TLS says EHLO again.
+    /// The server is ready for TLS. EHLO is said again after it.
+    Securing,
     /// AUTH is under way.
     Login(Progress),
     Ready,
@@ -213,10 +225,34 @@ enum State {
 }
 
 impl Session {
-    /// A session on a fresh connection.
+    /// A session on a fresh connection, without STARTTLS.
     pub const fn new(protocol: Protocol) -> Self {
-        let offered = Offered::NOTHING;
-        Self { protocol, offered, reader: ReplyReader::new(), replies: 0, state: State::Greeting }
+        Self {
+            protocol,
+            start_tls: StartTls::Never,
+            offered: Offered::NOTHING,
+            reader: ReplyReader::new(),
+            replies: 0,
+            state: State::Greeting,
+        }
+    }
+
+    /// The same, with what is to be done about TLS.
+    #[must_use]
+    pub fn with_start_tls(self, start_tls: StartTls) -> Self {
+        Self { start_tls, ..self }
+    }
+
+    /// TLS is active: after [`Next::StartTls`], or from the beginning. What the server offered before is
+    /// forgotten (RFC 3207 4.2).
+    pub fn secured(&mut self) {
+        let next = match self.state {
+            State::Securing => State::Saying(Command::Hello),
+            State::Greeting => State::Greeting,
+            _ => panic!("TLS comes first or after STARTTLS"),
+        };
+        (self.start_tls, self.offered, self.reader) = (StartTls::Never, Offered::NOTHING, ReplyReader::new());
+        self.enter(next);
     }
 
     /// Takes octets of the server and goes on until something is needed.
@@ -228,6 +264,13 @@ impl Session {
                 return Step { consumed: input.len(), next: Next::Closed };
             }
             let rest = input.get(consumed..).unwrap_or_default();
+            if matches!(self.state, State::Securing) {
+                if rest.is_empty() {
+                    return Step { consumed, next: Next::StartTls };
+                }
+                self.enter(State::Closed);
+                return Step { consumed: input.len(), next: Next::Outcome(injected()) };
+            }
             let hello = matches!(self.state, State::Awaiting(Command::Hello));
             let login = matches!(self.state, State::Login(_));
             let offered = &mut self.offered;
@@ -358,8 +401,9 @@ impl Session {
         let place = self.waiting().place();
         let scope = match mem::take(&mut self.state) {
             State::Greeting
-            | State::Saying(Command::Hello | Command::Helo)
-            | State::Awaiting(Command::Hello | Command::Helo)
+            | State::Saying(Command::Hello | Command::Helo | Command::StartTls)
+            | State::Awaiting(Command::Hello | Command::Helo | Command::StartTls)
+            | State::Securing
             | State::Login(_) => Scope::Destination,
             State::Envelope(_) => Scope::Group,
             State::Content { accepted, .. } | State::Ending { accepted, .. } | State::Ended { accepted }
@@ -379,9 +423,11 @@ impl Session {
             State::Greeting => Waiting::Greeting,
             State::Saying(command) | State::Awaiting(command) => match command {
                 Command::Hello | Command::Helo => Waiting::Hello,
+                Command::StartTls => Waiting::StartTls,
                 Command::Reset => Waiting::Reset,
                 Command::Quit => Waiting::Quit,
             },
+            State::Securing => Waiting::StartTls,
             State::Login(_) => Waiting::Login,
             State::Ready => Waiting::Idle,
             State::Envelope(envelope) => match envelope.next_answered() {
@@ -439,6 +485,7 @@ impl Session {
             State::Login(Progress::Wanted { .. }) if out.is_empty() => Next::Login,
             State::Login(Progress::Awaited(_) | Progress::Ended(_)) => Next::Input,
             State::Saying(_) | State::Login(_) | State::Ending { .. } => Next::Output,
+            State::Securing => Next::StartTls,
             State::Ready => room(Next::Ready),
             State::Envelope(envelope) => match envelope.next_written(self.is_pipelined(terms)) {
                 Some(Part::Recipient(i)) => room(Next::Recipient(i)),
@@ -465,21 +512,101 @@ impl Session {
         self.replies = self.replies.wrapping_add(1);
         let (next, outcome) = match mem::take(&mut self.state) {
             State::Login(progress) => progress.hear(reply, challenge),
-            state => {
-                let hello = matches!(state, State::Awaiting(Command::Hello | Command::Helo));
-                match after(state, self.protocol, reply, flushed) {
-                    (State::Ready, None) if hello && !terms.login.mechanisms.is_empty() => {
-                        login::begin(terms.login, self.offered.mechanisms())
-                    }
-                    other => other,
-                }
-            }
+            state => self.after(terms, state, reply, flushed),
         };
         if matches!(next, State::Saying(Command::Hello | Command::Helo)) {
             self.offered = Offered::NOTHING;
         }
         self.enter(next);
         outcome
+    }
+
+    /// The state after a reply, and what it decided.
+    fn after(
+        &self,
+        terms: &Terms<'_>,
+        state: State,
+        reply: Reply,
+        flushed: bool,
+    ) -> (State, Option<Outcome>) {
+        use Class::{Intermediate, Permanent, Positive, Shutdown, Transient};
+        use Command::{Hello, Helo, Quit, Reset, StartTls};
+        let (protocol, class) = (self.protocol, Class::of(&reply));
+        match (state, class) {
+            // What a server says unasked between transactions is that it closes the connection.
+            (State::Ready | State::Saying(Quit) | State::Awaiting(Quit) | State::Closed, _) => {
+                (State::Closed, None)
+            }
+            (_, Shutdown) => (State::Closed, Some(Outcome::destination(reply))),
+            (State::Greeting, Positive) => (State::Saying(Hello), None),
+            (State::Awaiting(Hello | Helo), Positive) => self.after_hello(terms),
+            (State::Awaiting(Hello), Permanent) if protocol == Protocol::Smtp => (State::Saying(Helo), None),
+            (State::Greeting | State::Awaiting(Hello | Helo), Transient | Permanent) => {
+                (State::Saying(Quit), Some(Outcome::destination(reply)))
+            }
+            (State::Awaiting(StartTls), Positive) => (State::Securing, None),
+            (State::Awaiting(StartTls), Transient | Permanent) => self.unsecured(terms, &reply),
+            (State::Awaiting(Reset), Positive) => (State::Ready, None),
+            (State::Awaiting(Reset), Transient | Permanent) => (State::Saying(Quit), None),
+            // A server that wants to know us first says nothing about the message: whoever runs the relay
+            // has to mend that, and no sender should be told meanwhile that the mail has failed.
+            (State::Envelope(_), Permanent) if reply.code() == AUTHENTICATION_REQUIRED => {
+                (State::Saying(Quit), Some(Outcome::destination(reply)))
+            }
+            (State::Envelope(envelope), class) => envelope.hear(class, reply),
+            (State::Draining { unanswered, data }, _) if unanswered > 1 => {
+                (State::Draining { unanswered: unanswered - 1, data }, None)
+            }
+            (State::Draining { data: true, .. }, Intermediate) => (NO_CONTENT, None),
+            (State::Draining { .. }, _) => (State::Saying(Reset), None),
+            (State::Login(_), _) => out_of_turn(&reply),
+            // A server that answers in the middle of the content won't take it, but this is no place
+            // where a reply means anything.
+            (State::Content { .. }, _) => (State::Closed, Some(Outcome::interrupted(&reply))),
+            (State::Ended { accepted }, Positive | Transient | Permanent) if flushed => {
+                ended(accepted, protocol, class, reply)
+            }
+            (
+                State::Greeting
+                | State::Saying(_)
+                | State::Awaiting(_)
+                | State::Securing
+                | State::Ending { .. }
+                | State::Ended { .. },
+                _,
+            ) => out_of_turn(&reply),
+        }
+    }
+
+    /// The server has said what it can: TLS comes first, if there is to be any.
+    fn after_hello(&self, terms: &Terms<'_>) -> (State, Option<Outcome>) {
+        match self.start_tls {
+            StartTls::IfOffered | StartTls::Required if self.offered.has(Keyword::StartTls) => {
+                (State::Saying(Command::StartTls), None)
+            }
+            StartTls::Never | StartTls::IfOffered => self.after_tls(terms),
+            StartTls::Required => {
+                let text = "TLS is required, and the server does not offer STARTTLS";
+                (State::Saying(Command::Quit), Some(Outcome::destination(Reply::new(451, (7, 4), text))))
+            }
+        }
+    }
+
+    /// Whatever TLS there is to be is there: the login comes, if there is to be one.
+    fn after_tls(&self, terms: &Terms<'_>) -> (State, Option<Outcome>) {
+        if terms.login.mechanisms.is_empty() {
+            return (State::Ready, None);
+        }
+        login::begin(terms.login, self.offered.mechanisms())
+    }
+
+    /// STARTTLS was refused.
+    fn unsecured(&self, terms: &Terms<'_>, reply: &Reply) -> (State, Option<Outcome>) {
+        if self.start_tls != StartTls::Required {
+            return self.after_tls(terms);
+        }
+        let text = format_args!("TLS is required, and the server refused STARTTLS: {reply}");
+        (State::Saying(Command::Quit), Some(Outcome::destination(Reply::new(451, (7, 4), text))))
     }
 
     /// What came cannot be a reply.
@@ -505,54 +632,6 @@ fn decoded(line: &[u8]) -> Option<Challenge> {
     let mut room = [0; CHALLENGE_OCTETS + 4];
     let octets = sasl::decode(line.trim_ascii(), &mut room).ok()?;
     Challenge::from_slice(octets).ok()
-}
-
-/// The state after a reply, and what it decided.
-fn after(state: State, protocol: Protocol, reply: Reply, flushed: bool) -> (State, Option<Outcome>) {
-    use Class::{Intermediate, Permanent, Positive, Shutdown, Transient};
-    use Command::{Hello, Helo, Quit, Reset};
-    let class = Class::of(&reply);
-    match (state, class) {
-        // What a server says unasked between transactions is that it closes the connection.
-        (State::Ready | State::Saying(Quit) | State::Awaiting(Quit) | State::Closed, _) => {
-            (State::Closed, None)
-        }
-        (_, Shutdown) => (State::Closed, Some(Outcome::destination(reply))),
-        (State::Greeting, Positive) => (State::Saying(Hello), None),
-        (State::Awaiting(Hello | Helo), Positive) => (State::Ready, None),
-        (State::Awaiting(Hello), Permanent) if protocol == Protocol::Smtp => (State::Saying(Helo), None),
-        (State::Greeting | State::Awaiting(Hello | Helo), Transient | Permanent) => {
-            (State::Saying(Quit), Some(Outcome::destination(reply)))
-        }
-        (State::Awaiting(Reset), Positive) => (State::Ready, None),
-        (State::Awaiting(Reset), Transient | Permanent) => (State::Saying(Quit), None),
-        // A server that wants to know us first says nothing about the message: whoever runs the relay
-        // has to mend that, and no sender should be told meanwhile that the mail has failed.
-        (State::Envelope(_), Permanent) if reply.code() == AUTHENTICATION_REQUIRED => {
-            (State::Saying(Quit), Some(Outcome::destination(reply)))
-        }
-        (State::Envelope(envelope), class) => envelope.hear(class, reply),
-        (State::Draining { unanswered, data }, _) if unanswered > 1 => {
-            (State::Draining { unanswered: unanswered - 1, data }, None)
-        }
-        (State::Draining { data: true, .. }, Intermediate) => (NO_CONTENT, None),
-        (State::Draining { .. }, _) => (State::Saying(Reset), None),
-        (State::Login(_), _) => out_of_turn(&reply),
-        // A server that answers in the middle of the content won't take it, but this is no place
-        // where a reply means anything.
-        (State::Content { .. }, _) => (State::Closed, Some(Outcome::interrupted(&reply))),
-        (State::Ended { accepted }, Positive | Transient | Permanent) if flushed => {
-            ended(accepted, protocol, class, reply)
-        }
-        (
-            State::Greeting
-            | State::Saying(_)
-            | State::Awaiting(_)
-            | State::Ending { .. }
-            | State::Ended { .. },
-            _,
-        ) => out_of_turn(&reply),
-    }
 }
 
 /// The server wants content that nobody is there to receive: a lone dot (RFC 2920 3.1).

@@ -5,6 +5,7 @@
 //! Everything lives in a [`Folder`] below `target/tmp`; whatever was started dies with its value.
 #![allow(dead_code, missing_docs, reason = "every test file uses a part of this")]
 
+pub mod certificates;
 pub mod client;
 pub mod dovecot;
 pub mod json;

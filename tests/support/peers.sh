@@ -104,6 +104,7 @@ bring_debian() {
 
 bring_swaks() {
     unpack swaks || return 1
+    unpack libnet-ssleay-perl || return 1
     interpreter=perl
     command -v perl >/dev/null || interpreter=$root/usr/bin/perl
     wrap swaks "$interpreter" "$root/usr/bin/swaks"

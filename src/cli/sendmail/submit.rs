@@ -104,7 +104,8 @@ impl<S: Read + Write> Courier<'_, S> {
                 Next::Content => self.send_content(session)?,
                 Next::Outcome(outcome) => self.decide(&outcome),
                 Next::Login => unreachable!("no login was asked for"),
-                Next::Closed => return Ok(()),
+                // Nobody listens in on the submit socket, so none is asked for.
+                Next::StartTls | Next::Closed => return Ok(()),
             }
         }
     }

@@ -24,8 +24,12 @@ impl Outbound {
     pub(super) fn look_up(&mut self, with: &mut With<'_>) -> bool {
         self.state = State::Resolving;
         self.since_ms = with.now.mono_ms;
-        self.address = None;
+        (self.address, self.in_clear) = (None, None);
         self.addresses.clear();
+        if let Some(reply) = self.clock_missing(with) {
+            self.tried.note(Fate::Deferred, &reply);
+            return self.give_up(with);
+        }
         if let Some(port) = with.relay.exchanger_port(self.key) {
             return self.look_up_exchanger(port, with);
         }
@@ -94,7 +98,7 @@ impl Outbound {
     }
 
     /// Tries the addresses from `place` on. False: as for [`Outbound::look_up`].
-    fn dial(&mut self, place: usize, with: &mut With<'_>) -> bool {
+    pub(super) fn dial(&mut self, place: usize, with: &mut With<'_>) -> bool {
         let mut reply = Reply::new(451, (4, 1), format_args!("{}: no address to try", self.name));
         for place in place..self.addresses.len().min(ADDRESSES) {
             let address = self.addresses[place];

@@ -19,7 +19,8 @@ pub(super) struct Login {
 impl Outbound {
     /// What holds for the session now.
     pub(super) fn terms<'a>(&self, with: &With<'a>) -> Terms<'a> {
-        Terms { login: with.relay.login(self.key, false), ..*with.terms }
+        let is_verified = self.tls != "none" && with.dialler.dial(self.key.route).is_verified();
+        Terms { login: with.relay.login(self.key, is_verified), ..*with.terms }
     }
 
     /// True if the login waits for room in the helper's queue.

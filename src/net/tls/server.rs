@@ -1,22 +1,19 @@
 //! Our certificate and key, and the server side of TLS made of them.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConfig};
 
+use super::files::{certificates, private_key};
 use super::provider;
 use super::pump::Connection;
 use super::room::{Loan, Rooms};
 use crate::config::Tls;
-use crate::limits::{CERTIFICATE_CHAIN, CERTIFICATE_FILE_OCTETS, TLS_RECORD_OCTETS};
+use crate::limits::{CERTIFICATE_CHAIN, TLS_RECORD_OCTETS};
 
 /// What our side of every session with a client has in common. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,8 +29,9 @@ impl Server {
 
     fn of_files(certificate_file: &Path, key_file: &Path) -> Result<Self, String> {
         let shown = certificate_file.display();
-        let chain =
-            certificates(certificate_file).map_err(|e| format!("tls.certificate_file: {shown}: {e}"))?;
+        let mut chain = Vec::new();
+        certificates(certificate_file, |certificate| chain.push(certificate))
+            .map_err(|e| format!("tls.certificate_file: {shown} {e}"))?;
         if chain.is_empty() {
             return Err(format!("tls.certificate_file: {shown} has no certificate in PEM form"));
         }
@@ -112,37 +110,4 @@ impl Acceptor {
     pub fn renew(&mut self, server: Server) {
         self.server = Some(server);
     }
-}
-
-/// The text of a file, which must not be larger than any sensible one.
-pub(super) fn open(file: &Path) -> std::io::Result<BufReader<std::io::Take<File>>> {
-    let opened = File::open(file)?;
-    let octets = opened.metadata()?.len();
-    if octets > CERTIFICATE_FILE_OCTETS {
-        return Err(std::io::Error::other(format!(
-            "{octets} octets: at most {CERTIFICATE_FILE_OCTETS} are read"
-        )));
-    }
-    Ok(BufReader::new(opened.take(CERTIFICATE_FILE_OCTETS)))
-}
-
-/// The certificates of a PEM file, in their order.
-pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let reader = open(file).map_err(|e| format!("can't be read: {e}"))?;
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_reader_iter(reader) {
-        found.push(certificate.map_err(|e| format!("is no PEM: {e}"))?);
-    }
-    Ok(found)
-}
-
-/// The private key of a PEM file that nobody but its owner and group can read.
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let reader = open(file).map_err(|e| format!("can't be read: {e}"))?;
-    let mode = reader.get_ref().get_ref().metadata().map_err(|e| e.to_string())?.permissions().mode();
-    if mode & 0o004 != 0 {
-        return Err("can be read by everybody: chmod o-r it".to_owned());
-    }
-    PrivateKeyDer::from_pem_reader(reader)
-        .map_err(|_| "has no private key in PEM form without a password".to_owned())
 }

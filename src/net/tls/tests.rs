@@ -110,6 +110,27 @@ fn both_versions_carry_text_both_ways() {
 }
 
 #[test]
+fn text_right_behind_the_handshake_is_read() {
+    for version in BOTH {
+        let (mut client, mut server) = (client(&[version]), server());
+        let mut read = Vec::new();
+        // Until the client is done, and has not said so yet.
+        while client.is_handshaking() {
+            work(&mut client, &mut read);
+            if client.is_handshaking() {
+                carry(&mut client, &mut server, usize::MAX);
+                work(&mut server, &mut read);
+                carry(&mut server, &mut client, usize::MAX);
+            }
+        }
+        assert_eq!(client.write(b"EHLO box\r\n"), Ok(10));
+        carry(&mut client, &mut server, usize::MAX);
+        assert_eq!(server.process(), Ok(Need::Reader));
+        assert!(!server.is_handshaking(), "whoever waits for the handshake must not wait for ever");
+    }
+}
+
+#[test]
 fn one_octet_at_a_time_is_the_same() {
     for version in BOTH {
         let (mut client, mut server) = (client(&[version]), server());

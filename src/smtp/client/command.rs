@@ -54,6 +54,8 @@ pub(super) enum Command {
     Hello,
     /// HELO, for servers that refuse EHLO.
     Helo,
+    /// STARTTLS.
+    StartTls,
     /// RSET.
     Reset,
     /// QUIT.
@@ -70,6 +72,7 @@ impl Command {
             (Self::Hello, Protocol::Smtp) => "EHLO",
             (Self::Hello, Protocol::Lmtp) => "LHLO",
             (Self::Helo, _) => "HELO",
+            (Self::StartTls, _) => return out.push(b"STARTTLS\r\n"),
             (Self::Reset, _) => return out.push(b"RSET\r\n"),
             (Self::Quit, _) => return out.push(b"QUIT\r\n"),
         };

@@ -137,6 +137,7 @@ impl<'a> Pair<'a> {
             self.input.drain(..step.consumed);
             match step.next {
                 Next::Ready | Next::Closed => return,
+                Next::StartTls => panic!("nobody wants TLS"),
                 Next::Outcome(outcome) => self.note(outcome, group),
                 Next::Recipient(i) => {
                     let path = message.recipients[usize::from(group.first + i)];
@@ -665,7 +666,7 @@ proptest! {
                     }
                     Next::Outcome(outcome) => prop_assert!(outcome.verdict != Delivered || ended),
                     Next::Login => panic!("no login was asked for"),
-                    Next::Input | Next::Output | Next::Closed => {
+                    Next::StartTls | Next::Input | Next::Output | Next::Closed => {
                         out.clear();
                         break;
                     }
