@@ -143,6 +143,12 @@ fn the_next_server_is_asked_when_one_is_of_no_use() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let expected = Ok(parsed(&["192.0.2.9"]));
     assert_eq!(Asker::new(&[nobody, honest.address]).addresses("bare.test"), expected, "a closed port");
+    let mut alone = Asker::new(&[nobody]);
+    assert_eq!(alone.addresses("bare.test"), Err(Failure::Unreachable));
+    assert!(
+        !alone.resolver.is_dead(&Name::parse("bare.test").expect("a name"), 0),
+        "there may be no network yet"
+    );
     for code in [RCODE::ServerFailure, RCODE::Refused, RCODE::NotImplemented, RCODE::FormatError] {
         let bad = NameServer::scripted(move |asked| refuse(asked, code));
         assert_eq!(Asker::new(&[bad.address, honest.address]).addresses("bare.test"), expected, "{code:?}");

@@ -19,7 +19,7 @@ const TTL_CAP_S: u32 = 3600;
 const NEGATIVE_TTL_CAP_S: u32 = 300;
 /// Seconds for which nobody asks again after no server answered.
 const SILENCE_S: u64 = 60;
-/// Seconds for which nobody asks again after the servers could not tell.
+/// Seconds for which nobody asks again after the servers could not tell, or could not be reached.
 const REFUSAL_S: u64 = 5;
 /// Seconds for which a name that no server answered for lets others go first.
 const DEAD_S: u64 = 600;
@@ -73,7 +73,7 @@ impl<T: Clone> Table<T> {
             Err(Failure::NoName | Failure::NoRecord) => {
                 Duration::from_secs(ttl_s.clamp(TTL_FLOOR_S, NEGATIVE_TTL_CAP_S).into())
             }
-            Err(Failure::Refusal) => Duration::from_secs(REFUSAL_S),
+            Err(Failure::Refusal | Failure::Unreachable) => Duration::from_secs(REFUSAL_S),
             Err(Failure::Silence) => Duration::from_secs(SILENCE_S),
         };
         let entry = Entry { name: key.name.clone(), kind: key.kind, set: key.set, answer, since: now, holds };
@@ -150,6 +150,7 @@ mod tests {
             (Err(Failure::NoName), 0, 30),
             (Err(Failure::NoRecord), u32::MAX, 300),
             (Err(Failure::Refusal), 1000, 5),
+            (Err(Failure::Unreachable), 1000, 5),
             (Err(Failure::Silence), 0, 60),
         ] {
             let mut table = Table::new(1);

@@ -28,6 +28,8 @@ pub enum Failure {
     Refusal,
     /// No server answered in time.
     Silence,
+    /// No server can be reached at all: the network may be on its way up.
+    Unreachable,
 }
 
 impl Failure {
@@ -190,7 +192,7 @@ impl Resolver {
         let share = servers.timeout / count as u32;
         let first = if servers.rotate { self.turn } else { 0 };
         self.turn = (self.turn + 1) % count;
-        let mut failure = Failure::Silence;
+        let mut failure = Failure::Unreachable;
         for round in 0..servers.attempts.max(1) {
             let mut refused = 0;
             for &server in (0..count).filter_map(|nth| servers.list.get((first + nth) % count)) {
@@ -204,7 +206,8 @@ impl Resolver {
                         failure = Failure::Refusal;
                         refused += 1;
                     }
-                    Err(Trouble::Silence) => {}
+                    Err(Trouble::Silence) if failure == Failure::Unreachable => failure = Failure::Silence,
+                    Err(Trouble::Silence | Trouble::Unreachable) => {}
                 }
             }
             // Nobody changes his mind that soon.
@@ -227,7 +230,7 @@ impl Resolver {
         let mut draw: Draw = [0; DRAW_OCTETS];
         let mut query = |edns| -> Result<Query, Trouble> {
             // Without random octets nothing that comes back could be believed.
-            self.random.fill(&mut draw).map_err(|_| Trouble::Silence)?;
+            self.random.fill(&mut draw).map_err(|_| Trouble::Unreachable)?;
             Ok(Query::new(name, kind, &draw, edns))
         };
         match ask(server, &query(edns)?, until, &mut self.room)? {

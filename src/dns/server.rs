@@ -13,15 +13,20 @@ const FOREIGN: usize = 32;
 /// Why a server has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nothing came in time, or nobody listens there.
+    /// Nothing came in time.
     Silence,
+    /// Nobody listens there, or no way leads there.
+    Unreachable,
     /// What came can't be read.
     Nonsense,
 }
 
 impl From<io::Error> for Trouble {
-    fn from(_: io::Error) -> Self {
-        Self::Silence
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Silence,
+            _ => Self::Unreachable,
+        }
     }
 }
 

@@ -269,6 +269,7 @@ fn words(failure: Failure) -> &'static str {
         Failure::NoRecord => "the name has no address",
         Failure::Refusal => "the name servers can't tell now",
         Failure::Silence => "no name server answers",
+        Failure::Unreachable => "no name server can be reached",
     }
 }
 

@@ -58,6 +58,7 @@ impl Outbound {
             return self.ask(Sought::Exchanger { domain, nth, seed }, with);
         };
         self.is_last = true;
+        self.name = text(address);
         if is_own(&with.relay.config(), address, port) {
             self.tried.note(Fate::Failed, &own_literal(&self.domain));
             return self.give_up(with);
