@@ -299,19 +299,13 @@ impl<'a, E, S: FnMut(&[u8]) -> Result<(), E>> Text<'a, S> {
         if !notice.envid.is_empty() {
             put(sink, format_args!("Original-Envelope-Id: {}\r\n", Decoded(notice.envid)))?;
         }
-        put(
-            sink,
-            format_args!(
-                "Reporting-MTA: dns; {}\r\n\
-                 X-Pillarbox-Queue-ID: {}\r\n",
-                Ascii(notice.hostname),
-                Ascii(notice.original_id),
-            ),
-        )?;
+        put(sink, format_args!("Reporting-MTA: dns; {}\r\n", Ascii(notice.hostname)))?;
         notice.device.report(sink)?;
         if let Some(arrival) = notice.arrival {
             put(sink, format_args!("Arrival-Date: {arrival}\r\n"))?;
         }
+        // RFC 3464 2.2: fields of our own stand behind the others.
+        put(sink, format_args!("X-Pillarbox-Queue-ID: {}\r\n", Ascii(notice.original_id)))?;
         Ok(Status { notice, sink: self.sink })
     }
 }

@@ -150,7 +150,7 @@ impl Relay {
         let leapt = ahead_s.abs_diff(self.ageing.ahead_s) > LEAP_S || is_sane != self.ageing.was_sane;
         (self.ageing.ahead_s, self.ageing.was_sane) = (ahead_s, is_sane);
         if leapt && is_sane {
-            info!("- the clock was set: messages that came before count from what is known of their age");
+            info!("- the clock was set: messages that wait keep their age");
             for number in 0..self.queue.capacity() {
                 if let Some(at) = self.queue.at(number).map(|(at, _)| at) {
                     self.queue.date(at, now);

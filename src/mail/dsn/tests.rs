@@ -94,9 +94,9 @@ Content-Type: message/delivery-status
 
 Original-Envelope-Id: QQ+1
 Reporting-MTA: dns; mx.example
-X-Pillarbox-Queue-ID: 0198f3a2c1-0007
 Received-From-MTA: dns; printer ([192.168.1.50])
 Arrival-Date: Thu, 01 Jan 1970 00:00:00 +0000
+X-Pillarbox-Queue-ID: 0198f3a2c1-0007
 
 Original-Recipient: rfc822; a+b@x
 Final-Recipient: rfc822; a@x
