@@ -42,7 +42,7 @@ unit() {
 configurations() {
     local file
     for file in boards/*/pillarbox.toml; do
-        (cat "$file"; printf '\n[run]\nuser = ""\n') >"$work/board.toml"
+        { sed '/^\[run\]/d; /^control/d; /^submit/d' "$file"; printf '\n[run]\nuser = ""\n'; } >"$work/board.toml"
         "$program" check -c "$work/board.toml" >"$work/said" 2>&1 || fail "$file: $(cat "$work/said")"
     done
     say "configurations: all boards'"
@@ -88,7 +88,7 @@ EOF
     run() { (cd "$PWD" && UCI=$1 "$ash" -c ". $root/stubs; . $root/init; $2"); }
     local ash=$1
     # No user of that name stands on this machine.
-    (cat boards/openwrt/pillarbox.uci; printf "\nconfig run\n\toption user ''\n") >"$root/good.uci"
+    sed "s/^config run 'run'/&\n\toption user ''/" boards/openwrt/pillarbox.uci >"$root/good.uci"
     said=$(run "$root/good.uci" start_service) || fail "the service does not start: $said"
     has "$said" open "param command /usr/sbin/pillarbox serve -c $root/etc/pillarbox.toml" "param respawn" close
     cp "$root/etc/pillarbox.toml" "$root/before"
