@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, iter};
 
+use support::certificates::{Authority, fingerprint};
 use support::client::Client;
 use support::message::{field, maildir};
 use support::next_hop::{Act, Event, NextHop};
@@ -303,4 +304,48 @@ fn a_secret_that_all_can_read_is_refused() {
         said.contains("route.password_file") && said.contains("everyone on this machine can read it"),
         "{said}"
     );
+}
+
+/// A password crosses the line as it is where the certificate is right, or pinned, and nowhere else.
+#[test]
+fn a_password_is_told_to_whom_the_certificate_names() {
+    let folder = Folder::new("login-tls");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let pair = authority.issue("server", "EC:P-256");
+    let mut line = program();
+    line.args(["password", "tim"]);
+    let users = secret(&folder, "users", &peers::succeed(&mut line, format!("{SECRET}\n").as_bytes()));
+    let next = Config::new(folder.path(), "next")
+        .strangers()
+        .maildir("[\"remote.test\"]")
+        .set("tls", "certificate_file", &format!("{:?}", pair.certificate))
+        .set("tls", "key_file", &format!("{:?}", pair.key))
+        .set("access", "users_file", &format!("{users:?}"));
+    let receiver = next.start();
+    let file = secret(&folder, "secret", SECRET);
+    let route = |auth: &str, lines: &str| {
+        Config::new(folder.path(), "a").set("queue", "retry", "[\"1h\"]").route(&format!(
+            "via = \"smarthost\"\nhosts = [\"localhost:{}\"]\nusername = \"tim\"\npassword_file = {file:?}\nauth = {auth:?}\n{lines}",
+            receiver.port
+        ))
+    };
+    let ca = format!("ca_file = {:?}", authority.file());
+    let pin = format!("tls = \"encrypt\"\ncertificate_sha256 = {:?}", fingerprint(&pair.certificate));
+    for (auth, lines) in
+        [("plain", ca.as_str()), ("login", &pin), ("auto", &ca), ("auto", "tls = \"encrypt\"")]
+    {
+        let config = route(auth, lines);
+        let relay = config.start();
+        submit(&relay);
+        relay.wait_log(&[" delivered ", "tls=TLSv1.3"]);
+        end(&config, relay);
+    }
+    let log = receiver.log().join("\n");
+    assert_eq!(log.matches("proto=ESMTPSA user=tim").count(), 4, "{log}");
+    let config = route("plain", "tls = \"encrypt\"");
+    let relay = config.start();
+    submit(&relay);
+    assert_waits(&config, &relay, "PLAIN would show the secret");
+    end(&config, relay);
+    receiver.stop();
 }

@@ -190,7 +190,7 @@ mod tests {
 
     use super::{Login, Mechanism, Mechanisms};
     use crate::limits::RESPONSE_OCTETS;
-    use crate::smtp::client::{Next, Output, Protocol, Scope, Session, Terms, Verdict, Waiting};
+    use crate::smtp::client::{Next, Output, Protocol, Scope, Session, StartTls, Terms, Verdict, Waiting};
 
     const ALL: [Mechanism; 6] = Mechanism::ALL;
 
@@ -346,6 +346,27 @@ mod tests {
                 auth(login(&[mechanism], true), mechanism.name(), &[replies[0], "235 ok"], &[b"x"]);
             assert!(end.contains("token was refused"), "{end}");
         }
+    }
+
+    #[test]
+    fn a_login_comes_also_after_starttls_was_refused() {
+        let terms = Terms { hostname: "me", pipelining: true, login: login(&ALL[..1], true) };
+        let mut session = Session::new(Protocol::Smtp).with_start_tls(StartTls::IfOffered);
+        let mut input = b"220 h\r\n250-h\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n".to_vec();
+        let (mut out, mut said) = (Output::new(), String::new());
+        loop {
+            let step = session.step(&terms, &input, &mut out);
+            input.drain(..step.consumed);
+            said.push_str(str::from_utf8(out.filled()).unwrap());
+            out.clear();
+            match step.next {
+                Next::Login => break,
+                Next::Input if said.ends_with("STARTTLS\r\n") => input.extend(b"454 4.7.0 no TLS now\r\n"),
+                Next::Input | Next::Output => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(said, "EHLO me\r\nSTARTTLS\r\n");
     }
 
     #[test]
