@@ -34,6 +34,12 @@ pub mod logins {}
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 
+#[doc = include_str!("providers.md")]
+pub mod providers {}
+
+#[doc = include_str!("printer.md")]
+pub mod printer {}
+
 #[doc = include_str!("testing.md")]
 pub mod testing {}
 
