@@ -96,12 +96,15 @@ test-packages: rust ## installs and runs packages: server's deb in a Debian root
 	tests/support/peers.sh busybox debian
 	tests/packages.sh
 
-install: $(if $(PROGRAM),,build) ## the program and its names sendmail, mailq, newaliases below DESTDIR and PREFIX
+install: $(if $(PROGRAM),,build) ## the program, its names sendmail, mailq, newaliases, and the pages of man, below DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(or $(PROGRAM),$(CARGO_TARGET_DIR)/release/pillarbox) $(DESTDIR)$(PREFIX)/sbin/pillarbox
 	ln -sf pillarbox $(DESTDIR)$(PREFIX)/sbin/sendmail
 	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/mailq
 	ln -sf ../sbin/pillarbox $(DESTDIR)$(PREFIX)/bin/newaliases
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 src/manual/pillarbox.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 src/manual/pillarbox.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 
 clean: ## removes what was built and brought
 	$(CARGO) clean
