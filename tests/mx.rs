@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use simple_dns::{RCODE, TYPE};
+use support::certificates::{Authority, Pair};
 use support::client::Client;
 use support::message::{assert_same, maildir, message, without_trace};
 use support::name_server::{NameServer, Zone, refuse};
@@ -374,4 +375,71 @@ fn check_warns_of_a_name_that_nobody_can_resolve() {
     }
     assert!(!warned("relay.known.org").contains("resolve"));
     assert_eq!(server.count("relay.home.arpa", TYPE::A), 0, "known without asking");
+}
+
+/// A relay as mail exchanger of x.test, on its own port, with this certificate.
+fn exchanger(folder: &Folder, name: &str, pair: &Pair) -> (Config, Relay) {
+    let config = Config::new(folder.path(), name)
+        .maildir("[\"x.test\"]")
+        .set("tls", "certificate_file", &format!("{:?}", pair.certificate))
+        .set("tls", "key_file", &format!("{:?}", pair.key));
+    let relay = config.start();
+    (config, relay)
+}
+
+#[test]
+fn tls_is_used_where_it_is_offered_and_checked_where_it_is_demanded() {
+    let folder = Folder::new("mxtls");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let right = authority.issue_for("right", "EC:P-256", "DNS:mx.x.test", 30);
+    let wrong = authority.issue_for("wrong", "EC:P-256", "DNS:x.test", 30);
+    let server = NameServer::honest("x.test MX 10 mx.x.test\nmx.x.test A 127.0.0.1");
+    for (name, pair, tls, delivered) in [
+        ("any", &wrong, "", true),
+        ("checked", &right, "tls = \"verify\"", true),
+        ("refused", &wrong, "tls = \"verify\"", false),
+    ] {
+        let (last, hop) = exchanger(&folder, &format!("mx-{name}"), pair);
+        let config = Config::new(folder.path(), &format!("relay-{name}"))
+            .route(&format!("via = \"mx\"\nport = {}\n{tls}", hop.port))
+            .set("tls", "ca_file", &format!("{:?}", authority.file()))
+            .set("dns", "resolvers", &format!("[\"{}\"]", server.address));
+        let relay = config.start();
+        send(&relay, &["me@x.test"]);
+        if delivered {
+            relay.wait_log(&["delivered", "via=mx", "host=mx.x.test[127.0.0.1]", "tls=TLSv1.3"]);
+            wait_for("the message", || maildir(&last.mailbox("me")).pop());
+        } else {
+            // The name that counts is the exchanger's, not the domain's.
+            relay.wait_log(&["deferred", "4.7.5", "not for mx.x.test but for x.test"]);
+            assert!(maildir(&last.mailbox("me")).is_empty());
+        }
+        relay.stop();
+        hop.stop();
+    }
+}
+
+#[test]
+fn a_handshake_that_fails_is_followed_by_a_connection_in_the_clear() {
+    let folder = Folder::new("mxclear");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Hello(_) => Act::Say("250-next.test\r\n250 STARTTLS"),
+        Event::Other(line) if line.eq_ignore_ascii_case("STARTTLS") => Act::Say("220 go on"),
+        _ => Act::Friendly,
+    });
+    let server = NameServer::honest("x.test MX 10 mx.x.test\nmx.x.test A 127.0.0.1");
+    for (name, tls, delivered) in [("may", "", true), ("must", "tls = \"verify\"", false)] {
+        let config = Config::new(folder.path(), name)
+            .route(&format!("via = \"mx\"\nport = {}\n{tls}", hop.port))
+            .set("dns", "resolvers", &format!("[\"{}\"]", server.address));
+        let relay = config.start();
+        let before = (hop.connections(), hop.taken().len());
+        send(&relay, &["me@x.test"]);
+        relay.wait_log(if delivered { &["delivered", "tls=none"] } else { &["deferred", "451 4.7.5"] });
+        assert_eq!(relay.log().iter().any(|line| line.contains("going on without")), delivered);
+        let after = (hop.connections(), hop.taken().len());
+        let more = usize::from(delivered);
+        assert_eq!(after, (before.0 + 1 + more, before.1 + more), "{name}");
+        relay.stop();
+    }
 }
