@@ -117,6 +117,14 @@ impl Transport {
         self.tls().is_some_and(|stream| stream.pump().is_handshaking())
     }
 
+    /// True once if a read came to nothing and there may be more to read all the same.
+    fn take_paused(&mut self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.take_paused(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Closed => false,
+        }
+    }
+
     /// True if octets that were taken wait to be sent: writing, even nothing, sends them.
     pub fn owes(&self) -> bool {
         self.tls().is_some_and(TlsStream::owes)
@@ -226,7 +234,7 @@ impl Ready {
     pub fn read(&mut self, from: &mut Transport, room: &mut [u8]) -> Moved {
         let moved = read_once(from, room);
         match moved {
-            Moved::Nothing => self.readable = false,
+            Moved::Nothing => self.readable = from.take_paused(),
             Moved::Octets(n) if n < room.len() && !self.ending && from.tls().is_none() => {
                 self.readable = false
             }

@@ -336,6 +336,12 @@ impl Pump {
         assert!(self.ask(Want::Refresh).is_some(), "a session of TLS 1.3");
     }
 
+    /// The connection alone, for a test that goes on without rustls.
+    #[cfg(test)]
+    pub(super) fn take_connection(&mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+
     fn common(&self) -> Option<&CommonState> {
         match self.connection.as_ref()? {
             Connection::Server(connection) => Some(connection),

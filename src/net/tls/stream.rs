@@ -15,12 +15,14 @@ use super::room::Loan;
 pub struct TlsStream {
     socket: TcpStream,
     pump: Loan,
+    /// A read ended before the socket had nothing more.
+    paused: bool,
 }
 
 impl TlsStream {
     /// TLS over a connected socket; the handshake comes next.
     pub fn new(socket: TcpStream, pump: Loan) -> Self {
-        Self { socket, pump }
+        Self { socket, pump, paused: false }
     }
 
     /// The socket.
@@ -46,6 +48,11 @@ impl TlsStream {
     /// True once if a read stopped because records waited to be sent.
     pub fn take_held_up(&mut self) -> bool {
         self.pump.take_held_up()
+    }
+
+    /// True once if a read came to nothing though the socket may have more: it will not tell of that again.
+    pub fn take_paused(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// Goes on with the handshake: `Ok` once it is done. `WouldBlock`: the socket has to tell.
@@ -115,12 +122,21 @@ impl TlsStream {
 
 impl Read for TlsStream {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let mut received = false;
         loop {
             let need = self.pump.process().map_err(|_| io::ErrorKind::InvalidData);
             match need {
                 Ok(Need::Reader) => return Ok(self.pump.read(room)),
                 Ok(Need::Nothing) => return Ok(0),
-                Ok(Need::Input) => self.receive()?,
+                // Records can be without text, and a peer can send nothing else: others have their turn.
+                Ok(Need::Input) if received => {
+                    self.paused = true;
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(Need::Input) => {
+                    self.receive()?;
+                    received = true;
+                }
                 Ok(Need::Output) => self.send()?,
                 Err(failed) => {
                     let _ = self.send();

@@ -15,15 +15,18 @@ const AUTHORITY: &[u8] = include_bytes!("../../../tests/support/tls/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/support/tls/p256.pem");
 const KEY: &[u8] = include_bytes!("../../../tests/support/tls/p256.key");
 
-fn server() -> Pump {
+fn of_test() -> Server {
     let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()];
-    let server = Server::of_pair(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap()).unwrap();
+    Server::of_pair(chain, PrivateKeyDer::from_pem_slice(KEY).unwrap()).unwrap()
+}
+
+fn server() -> Pump {
     let mut pump = Pump::new();
-    pump.start(server.connection().unwrap());
+    pump.start(of_test().connection().unwrap());
     pump
 }
 
-fn client(versions: &[&'static SupportedProtocolVersion]) -> Pump {
+fn client_config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(AUTHORITY).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(provider())
@@ -32,6 +35,12 @@ fn client(versions: &[&'static SupportedProtocolVersion]) -> Pump {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
+    config.enable_secret_extraction = true;
+    config
+}
+
+fn client(versions: &[&'static SupportedProtocolVersion]) -> Pump {
+    let config = client_config(versions);
     let name = ServerName::try_from("relay.test").unwrap();
     let connection = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
     let mut pump = Pump::new();
@@ -299,6 +308,72 @@ fn a_record_of_full_size_is_read_in_bites() {
             server.sent(server.outgoing().len());
         }
     }
+}
+
+/// A record of TLS 1.3 by keys that rustls gave out.
+fn sealed(secrets: &rustls::ConnectionTrafficSecrets, number: u64, kind: u8, text: &[u8]) -> Vec<u8> {
+    use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+    use rustls::ConnectionTrafficSecrets as Secrets;
+    let (algorithm, key, iv) = match secrets {
+        Secrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+        Secrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+        Secrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+        _ => panic!("an unknown cipher"),
+    };
+    let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+    nonce[4..].iter_mut().zip(number.to_be_bytes()).for_each(|(octet, of_number)| *octet ^= of_number);
+    let mut inner = [text, &[kind]].concat();
+    let header = [23, 3, 3, 0, inner.len() as u8 + 16];
+    let key = LessSafeKey::new(UnboundKey::new(algorithm, key.as_ref()).unwrap());
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(nonce, Aad::from(header), &mut inner).unwrap();
+    [&header[..], &inner].concat()
+}
+
+/// Records without text that no limit of rustls counts: new keys, and a record of nothing, in turn.
+fn hollow_records(client: &mut Pump, count: usize) -> Vec<u8> {
+    let Some(Connection::Client(connection)) = client.take_connection() else { panic!("a client") };
+    let (secrets, mut connection) = connection.dangerous_into_kernel_connection().unwrap();
+    let (mut number, mut secrets) = secrets.tx;
+    let mut records = Vec::new();
+    for _ in 0..count {
+        records.extend(sealed(&secrets, number, 22, &[24, 0, 0, 1, 0]));
+        (number, secrets) = connection.update_tx_secret().unwrap();
+        records.extend(sealed(&secrets, number, 23, b""));
+        number += 1;
+    }
+    records
+}
+
+#[test]
+fn records_without_text_keep_nobody_waiting() {
+    use std::io::{Read, Write};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let near = listener.accept().unwrap().0;
+    near.set_nonblocking(true).unwrap();
+    let room = super::Rooms::new(1, usize::MAX).lend(|| of_test().connection()).unwrap();
+    let mut stream = super::TlsStream::new(mio::net::TcpStream::from_std(near), room);
+    let mut client = client(&[&version::TLS13]);
+    while stream.pump().is_handshaking() {
+        let _ = client.process();
+        far.write_all(client.outgoing()).unwrap();
+        client.sent(client.outgoing().len());
+        if stream.shake_hands().is_err() {
+            let n = far.read(client.room()).unwrap();
+            client.advance(n);
+        }
+    }
+    far.write_all(&hollow_records(&mut client, 2000)).unwrap();
+    let (mut reads, mut room) = (0, [0; 100]);
+    while stream.socket().peek(&mut room).is_ok() {
+        let error = stream.read(&mut room).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{:?}", stream.pump().failure());
+        assert!(stream.take_paused(), "nobody else tells of the rest");
+        reads += 1;
+    }
+    assert!(reads > 1, "the others have waited for all of it");
 }
 
 proptest! {
