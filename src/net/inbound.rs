@@ -115,6 +115,8 @@ pub struct Inbound {
     ready: Ready,
     /// The peer has ended its side; what it sent before still counts.
     ended: bool,
+    /// We have ended ours: nothing is said any more.
+    finished: bool,
     opened_ms: u64,
     asked: Asked,
     /// The batch that its last message was durable with.
@@ -155,6 +157,7 @@ impl Inbound {
             output,
             ready: Ready::fresh(),
             ended: false,
+            finished: false,
             asked: Asked::Nobody,
             answered_in: None,
             opened_ms: now_ms,
@@ -252,7 +255,10 @@ impl Inbound {
     /// a peer that is still sending would see that instead of the words: it is heard out, for as long as
     /// the deadline allows.
     fn linger(&mut self, scratch: &mut [u8]) -> Option<Turn> {
-        self.transport.finish();
+        // Once: the poll tells of it, and would tell of it again.
+        if !std::mem::replace(&mut self.finished, true) {
+            self.transport.finish();
+        }
         let is_talking = self.session.cause().is_some_and(Cause::is_interruption);
         // Whoever speaks TLS has had its end already.
         if !is_talking || self.ended || self.transport.tls().is_some() {

@@ -36,7 +36,7 @@ use crate::sys::HEAP;
 pub use certificate::names;
 pub use client::{Dial, Dialler, Dials};
 pub use failure::Failure;
-pub use pump::{Connection, Pump};
+pub use pump::{Connection, Need, Pump};
 pub use room::{Loan, Rooms};
 pub use server::{Acceptor, Server};
 pub use stream::TlsStream;

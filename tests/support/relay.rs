@@ -318,6 +318,13 @@ impl Relay {
         wait_for("the relay to end", || self.child.try_wait().expect("the state of the child"))
     }
 
+    /// Processor time used so far, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the relay's figures");
+        let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
+        fields.into_iter().flatten().map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum()
+    }
+
     /// A field of `/proc/PID/status` in KiB, such as `VmRSS`.
     pub fn memory_kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the relay's status");
