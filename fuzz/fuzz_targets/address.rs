@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
             let text = path.as_str();
             assert!(!text.bytes().any(|octet| octet < b' ' || octet == 0x7f), "{text:?}");
             let again = format!("<{text}>");
-            let (same, rest) = Path::read(again.as_bytes(), direction, manner).expect("canonical paths are paths");
+            let (same, rest) =
+                Path::read(again.as_bytes(), direction, manner).expect("canonical paths are paths");
             assert_eq!((same.as_str(), rest), (text, &b""[..]));
             let _ = Address::parse(text);
         }
