@@ -158,6 +158,24 @@ fn messages_by_the_hour() {
 }
 
 #[test]
+fn sessions_side_by_side_send_no_more_by_the_hour() {
+    let folder = Folder::new("hour-sessions");
+    let config = ruled(&folder, "messages_per_hour = 1");
+    let relay = config.start();
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::hello(relay.port)).collect();
+    for client in &mut clients {
+        client.expect("MAIL FROM:<a@client.test>", "250");
+        client.expect("RCPT TO:<b@local.test>", "250");
+        client.expect("DATA", "354");
+    }
+    let replies: Vec<String> =
+        clients.iter_mut().map(|client| client.ask("Subject: x\r\n\r\nx\r\n.")).collect();
+    assert!(replies[0].starts_with("250"), "{replies:?}");
+    assert!(replies[1..].iter().all(|reply| reply.starts_with("450 4.7.1")), "{replies:?}");
+    relay.stop();
+}
+
+#[test]
 fn other_protocols_are_named_and_closed() {
     let folder = Folder::new("protocols");
     let config = config(&folder);

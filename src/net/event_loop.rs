@@ -449,7 +449,7 @@ impl EventLoop {
     fn tell_committed(&mut self, now: Now) {
         while let Some((slot, verdict)) = self.relay.committed(now) {
             let Some(Some(inbound)) = self.inbound.get_mut(slot) else { continue };
-            self.relay.log_verdict(&inbound.client, inbound.session(), &verdict, now);
+            self.relay.log_verdict(&inbound.client, inbound.session(), &verdict);
             let terms = inbound.terms(&self.config, self.relay.mechanisms());
             verdict.with_answer(|answer| inbound.answer(&terms, answer, self.relay.batches()));
             self.run_slot(slot, now);

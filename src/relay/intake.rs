@@ -41,7 +41,7 @@ impl Relay {
                 self.recipient(slot, client, session, transaction, recipient).err()
             }
             Question::Content(transaction) => self.trace(slot, client, session, transaction, now).err(),
-            Question::Commit(_) => match self.commit(slot, now) {
+            Question::Commit(_) => match self.commit(slot, client, session, now) {
                 Ok(()) => return None,
                 Err(reply) => Some(reply),
             },
@@ -84,19 +84,7 @@ impl Relay {
         if let Some(reply) = self.sender_refused(session, mail.reverse_path.as_str()) {
             return Err(reply);
         }
-        if self.rates.is_reached(
-            &Party::of(client.remote, session.user()),
-            client.messages_per_hour,
-            now.mono_ms,
-        ) {
-            self.note(client, Note::TooManyMessages);
-            let limit = client.messages_per_hour;
-            return Err(Reply::new(
-                450,
-                (7, 1),
-                format_args!("too many messages: {limit} within an hour are allowed here, try again later"),
-            ));
-        }
+        self.within_rate(client, session, now)?;
         let about = &mut self.incoming[slot].about;
         about.from = String::try_from(mail.reverse_path.as_str()).unwrap_or_default();
         about.sender = rule(&self.config, client.remote)
@@ -122,6 +110,18 @@ impl Relay {
             aliases.parts().1.begin(slot);
         }
         Ok(())
+    }
+
+    /// Refuses a message if its client has sent as many as it may within the hour.
+    fn within_rate(&mut self, client: &Client, session: &Session, now: Now) -> Result<(), Reply> {
+        let (party, limit) = (Party::of(client.remote, session.user()), client.messages_per_hour);
+        if !self.rates.is_reached(&party, limit, now.mono_ms) {
+            return Ok(());
+        }
+        self.note(client, Note::TooManyMessages);
+        let text =
+            format_args!("too many messages: {limit} within an hour are allowed here, try again later");
+        Err(Reply::new(450, (7, 1), text))
     }
 
     fn recipient(
@@ -199,7 +199,9 @@ impl Relay {
     }
 
     /// The content is complete: adds what its header lacks and lets it join the batch.
-    fn commit(&mut self, slot: usize, now: Now) -> Result<(), Reply> {
+    fn commit(&mut self, slot: usize, client: &Client, session: &Session, now: Now) -> Result<(), Reply> {
+        // Its other sessions may have sent theirs since MAIL.
+        let rate = self.within_rate(client, session, now).err();
         let Self { store, incoming, config, .. } = self;
         let incoming = &mut incoming[slot];
         let mut sink = |octets: &[u8]| store.write(staging(slot), octets);
@@ -207,11 +209,14 @@ impl Relay {
         let refused = if incoming.is_looping() {
             Some(Reply::new(554, (4, 6), "too many Received fields: the message goes round in circles"))
         } else {
-            finished.err()
+            finished.err().or(rate)
         };
         if let Some(reply) = refused {
             store.abort(staging(slot));
             return Err(reply);
+        }
+        if client.messages_per_hour > 0 {
+            self.rates.add(Party::of(client.remote, session.user()), now.mono_ms);
         }
         if !self.offer(slot, now) {
             self.store.commit(staging(slot), now.unix_s);

@@ -339,12 +339,9 @@ impl Relay {
         Verdict::Accepted(message)
     }
 
-    /// Writes the log line of a message that was taken or not, and counts it for its client.
-    pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict, now: Now) {
+    /// Writes the log line of a message that was taken or not.
+    pub fn log_verdict(&mut self, client: &Client, session: &Session, verdict: &Verdict) {
         self.note_habits(client, session);
-        if client.messages_per_hour > 0 && matches!(verdict, Verdict::Accepted(_)) {
-            self.rates.add(Party::of(client.remote, session.user()), now.mono_ms);
-        }
         let from = session.transaction().map_or("", |t| t.mail.reverse_path.as_str());
         let helo = session.hello().map_or("", |h| h.name.as_str());
         match verdict {
@@ -360,6 +357,9 @@ impl Relay {
                 login::Field(session.user())
             ),
             Verdict::Refused(reply) => {
+                if client.messages_per_hour > 0 {
+                    self.rates.take_back(&Party::of(client.remote, session.user()));
+                }
                 self.counters.rejected += 1;
                 info!(
                     "- rejected from=<{}> client={} helo={} reply={}",

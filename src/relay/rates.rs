@@ -92,6 +92,14 @@ impl Rates {
         count.within_the_hour() >= u64::from(limit)
     }
 
+    /// Counts one message less: the last one came to nothing.
+    pub fn take_back(&mut self, party: &Party) {
+        if let Some(count) = self.0.iter_mut().find(|count| count.party == *party) {
+            let messages = &mut count.messages[place(count.step)];
+            *messages = messages.saturating_sub(1);
+        }
+    }
+
     /// Counts one message.
     pub fn add(&mut self, party: Party, now_ms: u64) {
         if let Some(count) = self.0.iter_mut().find(|count| count.party == party) {
@@ -140,6 +148,9 @@ mod tests {
         rates.add(printer.clone(), HOUR_MS + STEP_MS);
         assert!(rates.is_reached(&printer, 1, HOUR_MS + STEP_MS));
         assert!(!rates.is_reached(&printer, 1, 1000 * HOUR_MS));
+        rates.add(printer.clone(), 1000 * HOUR_MS);
+        rates.take_back(&printer);
+        assert!(!rates.is_reached(&printer, 1, 1000 * HOUR_MS), "it came to nothing");
     }
 
     #[test]
