@@ -1,10 +1,12 @@
-//! Responses of a client in AUTH, base64 and all: every mechanism, every step.
+//! Both sides of AUTH, base64 and all: the responses of a client to every mechanism, what a server says to
+//! our client, and names in the messages of SCRAM.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pillarbox::limits::SASL_OCTETS;
 use pillarbox::smtp::sasl::exchange::{Exchange, Request, Step};
-use pillarbox::smtp::sasl::{Mechanism, decode};
+use pillarbox::smtp::sasl::scram::{ServerFirst, escape, signature};
+use pillarbox::smtp::sasl::{Mechanism, decode, encode, name};
 
 fuzz_target!(|octets: &[u8]| {
     let mut lines = octets.split(|octet| *octet == b'\n');
@@ -31,4 +33,28 @@ fuzz_target!(|octets: &[u8]| {
             }
         }
     }
+    client(octets);
+    base64(octets);
 });
+
+/// What a server says to our client.
+fn client(octets: &[u8]) {
+    if let Ok(first) = ServerFirst::parse(octets, "abc") {
+        assert!(first.nonce.starts_with("abc") && first.nonce.len() > 3);
+        assert!(!first.salt.is_empty() && first.iterations >= 4096);
+    }
+    let _ = signature(octets);
+    let Some(name) = name(octets) else { return };
+    let mut first = String::from("n,,n=");
+    escape(&name, |piece| first.push_str(piece));
+    first.push_str(",r=x");
+    let step = Exchange::begin(Mechanism::ScramSha256, Some(first.as_bytes()));
+    assert!(matches!(&step, Ok(Step::Ask(request)) if request.name() == Some(&name)), "{step:?}");
+}
+
+fn base64(octets: &[u8]) {
+    let octets = &octets[..octets.len().min(SASL_OCTETS)];
+    let (mut text, mut back) = ([0; SASL_OCTETS.div_ceil(3) * 4], [0; SASL_OCTETS + 3]);
+    let text = encode(octets, &mut text).expect("there is room");
+    assert_eq!(decode(text.as_bytes(), &mut back), Ok(octets));
+}
