@@ -101,7 +101,8 @@ impl<'a> Terms<'a> {
 
     /// True if AUTH may be said once STARTTLS was.
     pub(super) fn wants_tls_for_auth(&self) -> bool {
-        self.offers_tls() && !self.offers_auth() && !self.mechanisms.is_empty()
+        let is_hidden = self.hidden.contains(Keyword::Auth);
+        self.offers_tls() && !self.offers_auth() && !self.mechanisms.is_empty() && !is_hidden
     }
 
     fn offered(&self) -> Keywords {
