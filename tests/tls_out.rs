@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use support::certificates::{Authority, Pair, fingerprint, self_signed};
+use support::certificates::{Authority, Pair, fingerprint, self_signed, self_signed_for};
 use support::client::Client;
 use support::message::maildir;
 use support::next_hop::{Act, Event, NextHop};
@@ -105,6 +105,29 @@ fn a_pin_and_any_certificate_need_no_authority() {
         let (_, relay) = relay(&folder, &format!("relay-{number}"), hop.port, lines);
         relay.wait_log(&["delivered", "tls=TLSv1.3"]);
         assert_eq!(hop.mails(), number + 1);
+        relay.stop();
+    }
+}
+
+#[test]
+fn a_server_that_is_its_own_authority_can_be_named() {
+    let folder = Folder::new("out-own");
+    let names = "subjectAltName=DNS:localhost";
+    let Some(own) = self_signed(folder.path(), "own", names) else { return };
+    let Some(hop) = Hop::new(&folder, "box-own", "tls", &own) else { return };
+    let (_, named) = relay(&folder, "relay-own", hop.port, &format!("ca_file = {:?}\n", own.certificate));
+    named.wait_log(&["delivered", "tls=TLSv1.3"]);
+    named.stop();
+    // For another name, and past its days, it is believed as little as any other.
+    let other =
+        self_signed(folder.path(), "other", "subjectAltName=DNS:other.test").expect("openssl is there");
+    let old = self_signed_for(folder.path(), "old", names, -1).expect("openssl is there");
+    for (name, pair, words) in [("other", other, "not for localhost"), ("old", old, "has expired")] {
+        let Some(hop) = Hop::new(&folder, &format!("box-{name}"), "tls", &pair) else { return };
+        let lines = format!("ca_file = {:?}\n", pair.certificate);
+        let (_, relay) = relay(&folder, &format!("relay-{name}"), hop.port, &lines);
+        relay.wait_log(&["deferred", words]);
+        assert_eq!(hop.mails(), 0);
         relay.stop();
     }
 }
@@ -282,4 +305,58 @@ fn authorities_that_cannot_be_read_stop_the_start() {
             assert!(output.status.code() == Some(78) && said.contains(words), "{said}");
         }
     }
+}
+
+/// What `check --connect` said, and how it ended.
+fn walk(config: &Config) -> (String, Option<i32>) {
+    let output = config.run(&["check", "--connect"], b"");
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&said).into_owned(), output.status.code())
+}
+
+#[test]
+fn check_connect_walks_a_line_a_step_and_sends_nothing() {
+    let folder = Folder::new("out-walk");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let route = |name: &str, port: u16, lines: &str| {
+        let lines = format!("via = \"smarthost\"\nhosts = [\"localhost:{port}\"]\n{lines}");
+        Config::new(folder.path(), name).route(&lines)
+    };
+    for (way, steps) in [
+        ("tls", &["resolve", "connect", "greeting", "EHLO", "STARTTLS", "TLS", "EHLO", "QUIT"][..]),
+        ("smtps", &["resolve", "connect", "TLS", "greeting", "EHLO", "QUIT"]),
+    ] {
+        let start = if way == "smtps" { "tls_start = \"immediate\"\n" } else { "" };
+        let Some(hop) = Hop::new(&folder, &format!("box-{way}"), way, &authority.issue(way, "EC:P-256"))
+        else {
+            return;
+        };
+        let (said, code) = walk(&route(&format!("relay-{way}"), hop.port, &(ca(&authority) + start)));
+        assert_eq!(code, Some(0), "{said}");
+        let mut found =
+            said.lines().filter(|line| line.starts_with("  ")).map(|line| line.split_whitespace().next());
+        for step in steps {
+            assert!(found.any(|name| name == Some(step)), "{step} is missing: {said}");
+        }
+        assert!(said.contains("TLSv1.3") && said.contains("by authority"), "{said}");
+        assert_eq!(hop.mails(), 0);
+        let (said, code) = walk(&route(&format!("untrusted-{way}"), hop.port, start));
+        assert!(code == Some(69) && said.contains("FAILED: the server's certificate is signed by"), "{said}");
+    }
+    let (said, code) = walk(&route("closed", free_port(), "tls = \"none\"\n"));
+    assert!(code == Some(69) && said.contains("no address answers"), "{said}");
+    let (hop, _) = clear_hop(|_| None);
+    let (said, code) = walk(&route("clear", hop.port, ""));
+    assert!(code == Some(69) && said.contains("does not offer STARTTLS"), "{said}");
+    let (said, code) = walk(&route("none", hop.port, "tls = \"none\"\n"));
+    assert!(code == Some(0) && said.contains("PIPELINING"), "{said}");
+    let secret = folder.write("secret", "x\n");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (said, code) = walk(&route(
+        "login",
+        hop.port,
+        &format!("tls = \"none\"\nusername = \"me\"\npassword_file = {secret:?}\n"),
+    ));
+    assert!(code == Some(69) && said.contains("AUTH"), "{said}");
+    assert!(hop.taken().is_empty());
 }

@@ -4,13 +4,14 @@ use std::ffi::CString;
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
-use super::{complain, fail, load, logins, print};
+use super::{complain, connect, load, logins, print};
 use crate::config::{Config, Loaded, Via};
 use crate::dns::resolver::Failure;
 use crate::net::ceiling::memory_ceiling;
@@ -25,9 +26,6 @@ const IN_RAM: [(u32, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")
 
 /// Runs the command.
 pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit {
-    if shall_connect {
-        return fail(Exit::Unavailable, "check --connect is not in this version yet: leave it out");
-    }
     let loaded = match load(named) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
@@ -39,6 +37,9 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
     warnings(&loaded).iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     let ceiling = memory_ceiling(config, credentials.as_ref().map_or(0, |c| c.octets)).div_ceil(1024);
     let ceiling = format!("memory: at most {ceiling} KiB with this configuration");
+    if let (true, Some(credentials)) = (shall_connect && mistakes.is_empty(), credentials) {
+        return connect::run(&Arc::new(loaded.config), credentials.dials);
+    }
     if !mistakes.is_empty() {
         Exit::Config
     } else if shall_print {

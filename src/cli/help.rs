@@ -34,12 +34,14 @@ spool in ./pillarbox-spool, delivers mail for this host to ./pillarbox-mail/NAME
 
 /// `pillarbox check --help`
 pub const CHECK: &str = "\
-usage: pillarbox check [-c FILE] [--print]
+usage: pillarbox check [-c FILE] [--print | --connect]
 
 Reads the configuration and names every mistake as FILE:LINE:COLUMN; ends with 78 if there is one.
 Warns of what will surprise.
 
-  --print              show the configuration that holds, defaults included, secrets hidden";
+  --print              show the configuration that holds, defaults included, secrets hidden
+  --connect            resolve, connect, do TLS and AUTH with every smarthost, a line a step with its time;
+                       sends nothing; ends with 69 if one can't be used";
 
 /// `pillarbox queue --help`
 pub const QUEUE: &str = "\

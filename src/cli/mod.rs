@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod check;
+pub mod connect;
 pub mod exit;
 pub mod help;
 pub mod logins;

@@ -10,6 +10,7 @@
 //! | [`protocol`] | every command in every state, and how line ends are judged |
 //! | [`spool`] | the files, octet by octet, and why a power cut harms nothing |
 //! | [`mailboxes`] | Dovecot beside the relay, both ways, as complete files |
+//! | [`tls`] | certificates, who is believed, what happens when TLS fails |
 //! | [`logins`] | users and passwords, where AUTH is offered, logins at next hops |
 //! | [`limits`] | every maximum and its reason |
 //! | [`testing`] | what is tested where, and how to add a test |
@@ -27,6 +28,9 @@ pub mod spool {}
 
 #[doc = include_str!("mailboxes.md")]
 pub mod mailboxes {}
+
+#[doc = include_str!("tls.md")]
+pub mod tls {}
 
 #[doc = include_str!("logins.md")]
 pub mod logins {}

@@ -125,12 +125,7 @@ impl Relay {
 
     /// How to log in at a destination; `covered`: nobody but the right server can listen.
     pub fn login(&self, key: Key, covered: bool) -> Login {
-        match self.config.route.get(usize::from(key.route)).map(|route| &route.via) {
-            Some(Via::Smarthost(smarthost)) if smarthost.username.is_some() => {
-                Login { mechanisms: allowed(smarthost), covered: covered || smarthost.plaintext_auth }
-            }
-            _ => Login::NONE,
-        }
+        login(&self.config, key.route, covered)
     }
 
     /// We can't log in at a destination: nothing goes there until a person has seen to it, and that is told aloud.
@@ -150,6 +145,16 @@ impl Relay {
             Quoted::new(session.hello().map_or("", |hello| hello.name.as_str())),
             Quoted::new(reply)
         );
+    }
+}
+
+/// How to log in at the hosts of a route; see [`Relay::login`].
+pub fn login(config: &Config, route: u16, covered: bool) -> Login {
+    match config.route.get(usize::from(route)).map(|route| &route.via) {
+        Some(Via::Smarthost(smarthost)) if smarthost.username.is_some() => {
+            Login { mechanisms: allowed(smarthost), covered: covered || smarthost.plaintext_auth }
+        }
+        _ => Login::NONE,
     }
 }
 

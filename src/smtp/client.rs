@@ -157,6 +157,23 @@ impl Waiting {
         }
     }
 
+    /// The step that is being waited for, as a person names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Greeting => "greeting",
+            Self::Hello => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Login => "AUTH",
+            Self::Mail => "MAIL",
+            Self::Recipient => "RCPT",
+            Self::Data => "DATA",
+            Self::Content | Self::Dot => "content",
+            Self::Reset => "RSET",
+            Self::Quit => "QUIT",
+            Self::Idle | Self::Closed => "waiting",
+        }
+    }
+
     const fn place(self) -> &'static str {
         match self {
             Self::Greeting => "before the greeting",

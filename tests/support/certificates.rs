@@ -91,14 +91,23 @@ impl Authority {
 
 /// A certificate that has signed itself.
 pub fn self_signed(folder: &Path, name: &str, extension: &str) -> Option<Pair> {
+    self_signed_for(folder, name, extension, 30)
+}
+
+/// The same for so many days; fewer than none: it has expired.
+pub fn self_signed_for(folder: &Path, name: &str, extension: &str, days: i32) -> Option<Pair> {
     let pair =
         Pair { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
     key("EC:P-256", &pair.key, folder)?;
+    let (certificate, key) = (pair.certificate.display(), pair.key.display());
+    let request = format!("{name}.csr");
+    openssl(&format!("req -new -key {key} -subj /CN={name} -addext {extension} -out {request}"), folder)?;
+    // Like `req -x509`, which makes authorities of them, but that takes no past.
+    let authority = if extension.contains("CA:") { "" } else { "basicConstraints=CA:TRUE\n" };
+    fs::write(folder.join(format!("{name}.ext")), format!("{authority}{extension}\n")).expect("a file");
     openssl(
         &format!(
-            "req -x509 -key {} -days 30 -subj /CN={name} -addext {extension} -out {}",
-            pair.key.display(),
-            pair.certificate.display()
+            "x509 -req -in {request} -signkey {key} -days {days} -extfile {name}.ext -out {certificate}"
         ),
         folder,
     )?;

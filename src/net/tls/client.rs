@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
@@ -227,18 +228,14 @@ fn octets(hex: &str) -> Option<[u8; 32]> {
 /// Authorities that were read already, by the file they came from; `None`: those built in.
 #[derive(Default)]
 struct Trusts {
-    read: Vec<(Option<PathBuf>, Arc<WebPkiServerVerifier>)>,
+    read: Vec<(Option<PathBuf>, Arc<Trust>)>,
     sources: Vec<String>,
 }
 
 impl Trusts {
     /// The verifier for a route's own file, else for that of `[tls]`, else for the system's, else
     /// for what is built in.
-    fn verifier(
-        &mut self,
-        file: Option<&Path>,
-        config: &Config,
-    ) -> Result<Arc<WebPkiServerVerifier>, String> {
+    fn verifier(&mut self, file: Option<&Path>, config: &Config) -> Result<Arc<Trust>, String> {
         let (key, named) = match (file, &config.tls.ca_file) {
             (Some(file), _) => ("route.ca_file", Some(file)),
             (None, Some(file)) => ("tls.ca_file", Some(file.as_path())),
@@ -249,11 +246,14 @@ impl Trusts {
         if let Some((_, known)) = self.read.iter().find(|(known, _)| known.as_deref() == file) {
             return Ok(Arc::clone(known));
         }
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut own) = (RootCertStore::empty(), Vec::new());
         match file {
             Some(file) => {
                 let shown = file.display();
                 certificates(file, |authority| {
+                    if named.is_some() && certificate::is_self_signed(&authority) {
+                        own.push(sum(&authority));
+                    }
                     // One that is odd is no reason to do without the others.
                     let _ = roots.add(authority);
                 })
@@ -271,9 +271,31 @@ impl Trusts {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|e| format!("{key}: {e}"))?;
-        self.read.push((file.map(Path::to_owned), Arc::clone(&verifier)));
-        Ok(verifier)
+        let trust = Arc::new(Trust { chain: verifier, own });
+        self.read.push((file.map(Path::to_owned), Arc::clone(&trust)));
+        Ok(trust)
     }
+}
+
+/// Whom a file of authorities makes believable.
+#[derive(Debug)]
+struct Trust {
+    chain: Arc<WebPkiServerVerifier>,
+    /// SHA-256 of the self-signed certificates of a file that a person named: such a server is its own
+    /// authority.
+    own: Vec<[u8; 32]>,
+}
+
+impl Trust {
+    fn has(&self, certificate: &[u8]) -> bool {
+        self.own.contains(&sum(certificate))
+    }
+}
+
+/// SHA-256 of a certificate.
+fn sum(certificate: &[u8]) -> [u8; 32] {
+    let sum = ring::digest::digest(&ring::digest::SHA256, certificate);
+    sum.as_ref().try_into().unwrap_or_default()
 }
 
 /// Who is believed to be the server.
@@ -284,7 +306,7 @@ enum Verifier {
     /// Who has the certificate with this SHA-256.
     Pinned([u8; 32]),
     /// Who has a certificate for the name, signed by an authority.
-    Chain(Arc<WebPkiServerVerifier>),
+    Chain(Arc<Trust>),
 }
 
 /// Why a certificate is not taken, where rustls has no word for it.
@@ -321,21 +343,35 @@ impl ServerCertVerifier for Verifier {
         match self {
             Self::Any => Ok(ServerCertVerified::assertion()),
             Self::Pinned(pin) => {
-                let sum = ring::digest::digest(&ring::digest::SHA256, end_entity);
-                if sum.as_ref() == pin {
+                if sum(end_entity) == *pin {
                     Ok(ServerCertVerified::assertion())
                 } else {
                     Err(refuse(Refusal::NotPinned))
                 }
             }
-            Self::Chain(chain) => chain
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(|e| match e {
-                    Error::InvalidCertificate(
+            Self::Chain(trust) => {
+                let verified = trust.chain.verify_server_cert(
+                    end_entity,
+                    intermediates,
+                    server_name,
+                    ocsp_response,
+                    now,
+                );
+                match verified {
+                    Err(Error::InvalidCertificate(
                         CertificateError::UnknownIssuer | CertificateError::Other(_),
-                    ) if certificate::is_self_signed(end_entity) => refuse(Refusal::SelfSigned),
+                    )) if certificate::is_self_signed(end_entity) => {
+                        // An authority that is a server itself. Its dates were found right before this.
+                        if !trust.has(end_entity) {
+                            return Err(refuse(Refusal::SelfSigned));
+                        }
+                        let parsed = ParsedCertificate::try_from(end_entity)?;
+                        verify_server_name(&parsed, server_name)?;
+                        Ok(ServerCertVerified::assertion())
+                    }
                     other => other,
-                }),
+                }
+            }
         }
     }
 

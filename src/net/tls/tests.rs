@@ -10,6 +10,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use super::pump::Need;
 use super::{Connection, Pump, Server, provider};
+use crate::limits::{TLS_CLIENT_HEAP_OCTETS, TLS_SERVER_HEAP_OCTETS};
 
 const AUTHORITY: &[u8] = include_bytes!("../../../tests/support/tls/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/support/tls/p256.pem");
@@ -423,4 +424,45 @@ proptest! {
         work(&mut server, &mut read);
         prop_assert!(read.is_empty() || read == [b'x'; 40], "the version's octets may differ, nothing else");
     }
+}
+
+/// What a session holds of the heap is what the limits say. The counter is of the whole process, so others that
+/// run beside this test are outvoted: the least of many measurements counts.
+#[test]
+fn a_session_takes_no_more_heap_than_was_allowed_for() {
+    let live = || crate::sys::HEAP.heap().live_octets as isize;
+    let (mut of_server, mut of_both) = (isize::MAX, isize::MAX);
+    for round in 0..200 {
+        let version = BOTH[round % 2];
+        let (mut client, mut server) = (client(&[version]), server());
+        converse(&mut client, &mut server, &[usize::MAX]);
+        write(&mut client, &mut server, &[b'x'; 5000]);
+        let with_both = live();
+        server.stop();
+        let without_server = live();
+        client.stop();
+        of_server = of_server.min(with_both - without_server).max(0);
+        of_both = of_both.min(without_server - live()).max(0);
+    }
+    println!("a session: {of_server} octets with a client, {of_both} with a server and its one certificate");
+    assert!(of_server <= TLS_SERVER_HEAP_OCTETS as isize);
+    assert!(of_both <= (TLS_CLIENT_HEAP_OCTETS - 16 * 1024) as isize);
+}
+
+#[test]
+fn a_handshake_under_way_takes_no_more_either() {
+    let live = || crate::sys::HEAP.heap().live_octets as isize;
+    let mut least = isize::MAX;
+    for round in 0..100 {
+        let (mut client, mut server) = (client(&[BOTH[round % 2]]), server());
+        let mut none = Vec::new();
+        work(&mut client, &mut none);
+        carry(&mut client, &mut server, usize::MAX);
+        work(&mut server, &mut none);
+        let with = live();
+        server.stop();
+        least = least.min(with - live()).max(0);
+    }
+    println!("a handshake under way: {least} octets");
+    assert!(least <= TLS_SERVER_HEAP_OCTETS as isize);
 }
