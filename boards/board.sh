@@ -29,6 +29,18 @@ board_targets() {
     done | sort -u
 }
 
+# board_variable BOARD NAME: what cargo calls a setting of this board's target.
+board_variable() {
+    echo "CARGO_TARGET_$(board_fact "$1" TARGET | tr 'a-z-' 'A-Z_')_$2"
+}
+
+# board_flags BOARD: sets how its programs are compiled, beside what the toolchain has set.
+board_flags() {
+    local variable
+    variable=$(board_variable "$1" RUSTFLAGS)
+    export "$variable=${!variable:-} $(board_fact "$1" FLAGS)"
+}
+
 # board_folder BOARD: where what is built for it lies.
 board_folder() {
     echo "$boards_out/$1"

@@ -3,7 +3,8 @@ TARGET = armv7-unknown-linux-musleabihf
 QEMU = arm
 QEMU_CPU = cortex-a8
 TIER = 2
-OPT_LEVEL = z
+FLAGS = -Ctarget-feature=+thumb-mode
+OPT_LEVEL = s
 MAX_BYTES = 1572864
 PACKAGES = deb tarball
 PACKAGE_ARCH = armhf

@@ -3,6 +3,7 @@ TARGET = armv5te-unknown-linux-musleabi
 QEMU = arm
 QEMU_CPU = arm926
 TIER = 2
+FLAGS =
 OPT_LEVEL = z
 MAX_BYTES = 1782579
 PACKAGES = deb tarball

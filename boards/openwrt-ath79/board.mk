@@ -3,6 +3,7 @@ TARGET = mips-unknown-linux-musl
 QEMU = mips
 QEMU_CPU = 24Kc
 TIER = 2
+FLAGS =
 OPT_LEVEL = z
 MAX_BYTES = 2306867
 PACKAGES = ipk tarball

@@ -3,6 +3,7 @@ TARGET = mipsel-unknown-linux-musl
 QEMU = mipsel
 QEMU_CPU = 24Kc
 TIER = 1
+FLAGS =
 OPT_LEVEL = z
 MAX_BYTES = 2306867
 PACKAGES = ipk tarball

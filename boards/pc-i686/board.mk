@@ -3,6 +3,7 @@ TARGET = i686-unknown-linux-musl
 QEMU =
 QEMU_CPU =
 TIER = 2
+FLAGS =
 OPT_LEVEL = s
 MAX_BYTES = 2097152
 PACKAGES = deb tarball

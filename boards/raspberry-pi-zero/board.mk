@@ -3,6 +3,7 @@ TARGET = arm-unknown-linux-musleabihf
 QEMU = arm
 QEMU_CPU = arm1176
 TIER = 1
+FLAGS =
 OPT_LEVEL = z
 MAX_BYTES = 1677721
 PACKAGES = deb tarball

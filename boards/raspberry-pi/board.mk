@@ -3,6 +3,7 @@ TARGET = aarch64-unknown-linux-musl
 QEMU = aarch64
 QEMU_CPU = cortex-a53
 TIER = 1
+FLAGS =
 OPT_LEVEL = s
 MAX_BYTES = 1887436
 PACKAGES = deb tarball

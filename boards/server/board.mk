@@ -3,6 +3,7 @@ TARGET = x86_64-unknown-linux-musl
 QEMU =
 QEMU_CPU =
 TIER = 1
+FLAGS =
 OPT_LEVEL = s
 MAX_BYTES = 2306867
 PACKAGES = deb tarball

@@ -3,6 +3,7 @@ TARGET = riscv64gc-unknown-linux-musl
 QEMU = riscv64
 QEMU_CPU = rv64
 TIER = 2
+FLAGS =
 OPT_LEVEL = s
 MAX_BYTES = 1887436
 PACKAGES = deb tarball
