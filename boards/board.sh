@@ -34,11 +34,12 @@ board_variable() {
     echo "CARGO_TARGET_$(board_fact "$1" TARGET | tr 'a-z-' 'A-Z_')_$2"
 }
 
-# board_flags BOARD: sets how its programs are compiled, beside what the toolchain has set.
+# board_flags BOARD [FLAG...]: sets how its programs are compiled, beside what the toolchain has set.
 board_flags() {
-    local variable
-    variable=$(board_variable "$1" RUSTFLAGS)
-    export "$variable=${!variable:-} $(board_fact "$1" FLAGS)"
+    local board=$1 variable
+    shift
+    variable=$(board_variable "$board" RUSTFLAGS)
+    export "$variable=${!variable:-} $(board_fact "$board" FLAGS) $*"
 }
 
 # board_folder BOARD: where what is built for it lies.
