@@ -54,7 +54,8 @@ fn reluctant() -> (NextHop, Arc<AtomicBool>) {
 fn what_the_next_hop_takes_is_never_synced() {
     let folder = Folder::new("passed");
     let hop = NextHop::friendly();
-    let config = config(&folder, &hop);
+    // Longer than anybody waits here: what the next hop has is answered for without waiting.
+    let config = config(&folder, &hop).set("spool", "commit_wait", "\"60s\"");
     let relay = config.start();
     let before = syncs(&config);
     for (number, content) in [message(CONTENT), message(CONTENT), large(700_000)].iter().enumerate() {
@@ -84,7 +85,7 @@ fn what_the_next_hop_refuses_is_refused_without_a_bounce() {
         }
         _ => Act::Friendly,
     });
-    let config = config(&folder, &hop);
+    let config = config(&folder, &hop).set("spool", "commit_wait", "\"60s\"");
     let relay = config.start();
     let reply = hand_over(&relay, &["nobody@remote.test"], &message(CONTENT)).reply();
     assert_eq!(reply, "550 5.1.1 nobody here");

@@ -65,12 +65,13 @@ impl Relay {
         }
     }
 
-    /// When [`Relay::join_waiting`] has something to do next.
+    /// When an offered message has something to do next: at once if it was decided, for its client waits.
     pub(super) fn next_join_ms(&self) -> Option<u64> {
         self.rounds
             .iter()
-            .filter_map(|round| match round.custody {
-                Custody::Offered { until_ms, .. } => Some(until_ms),
+            .filter_map(|round| match (round.phase, round.custody) {
+                (Phase::Passed { .. }, _) => Some(0),
+                (_, Custody::Offered { until_ms, .. }) => Some(until_ms),
                 _ => None,
             })
             .min()
