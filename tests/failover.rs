@@ -360,6 +360,33 @@ fn many_messages_to_a_dead_destination_beside_live_ones() {
 }
 
 #[test]
+fn many_messages_that_also_go_to_a_silent_destination_hold_nobody_up() {
+    let folder = Folder::new("both");
+    let silent = NextHop::scripted(|_, _| Act::Silence);
+    let hop = NextHop::friendly();
+    let config = Config::new(folder.path(), "a")
+        .route(&smarthost("[\"silent.test\"]", &silent.address()))
+        .route(&smarthost("[\"remote.test\"]", &hop.address()))
+        .maildir("[\"local.test\"]");
+    let relay = config.start();
+    // More than there are places for messages on their way, and each waits for the silent one.
+    for _ in 0..60 {
+        send(&relay, &["one@remote.test", "two@silent.test", "three@local.test"]);
+    }
+    hop.wait(60);
+    wait_for("the local mail", || (maildir(&config.mailbox("three")).len() == 60).then_some(()));
+    send(&relay, &["last@remote.test"]);
+    hop.wait(61);
+    let queue = config.wait_queue(60);
+    let left = queue.iter().flat_map(|entry| entry.key("recipients").list());
+    let pending: Vec<_> = left.filter(|one| one.key("state").text() == "pending").collect();
+    assert!(pending.len() == 60 && pending.iter().all(|one| one.key("to").text() == "two@silent.test"));
+    assert!(silent.connections() <= 2, "{}", silent.connections());
+    relay.stop();
+    assert_eq!((hop.taken().len(), maildir(&config.mailbox("three")).len()), (61, 60), "nobody got it twice");
+}
+
+#[test]
 fn back_off_counts_for_the_destination() {
     let folder = Folder::new("backoff");
     let busy = NextHop::scripted(|_, _| Act::Say("421 4.3.2 too busy"));

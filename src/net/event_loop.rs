@@ -313,6 +313,7 @@ impl EventLoop {
 
     /// One turn's work.
     fn turn(&mut self, now: Now) {
+        self.relay.begin_turn();
         self.accept(now);
         self.run_inbound(now);
         let batch = self.relay.batches();
@@ -519,7 +520,9 @@ impl EventLoop {
         let inbound = self.inbound.iter().flatten().filter_map(|i| i.deadline_ms(&self.timeouts)).min();
         // What can't be started now must not keep the loop awake.
         let (doors, deliveries, course) = match self.course {
-            Course::Running if self.next_config.is_some() => (self.doors.next_ms(), None, None),
+            Course::Running if self.next_config.is_some() && self.relay.is_delivering() => {
+                (self.doors.next_ms(), None, None)
+            }
             Course::Running => (self.doors.next_ms(), self.relay.next_delivery_ms(now), None),
             Course::Ending { until_ms } => (None, None, Some(until_ms)),
         };

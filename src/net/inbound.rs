@@ -504,3 +504,6 @@ impl Inbound {
         Some((self.since_ms + wait_ms).min(self.opened_ms + timeouts.session_ms))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use super::outbound::{Outbound, Turn, With};
 use super::responder::Responder;
 use super::tls::Dialler;
 use crate::relay::Relay;
-use crate::relay::delivery::Room;
 use crate::relay::destination::Key;
+use crate::relay::dispatch::Room;
 use crate::relay::round::Group;
 use crate::smtp::client::{Login, Terms};
 use crate::sys::Now;
@@ -241,3 +241,6 @@ impl Outbounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

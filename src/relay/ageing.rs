@@ -113,7 +113,7 @@ impl Relay {
                 let ripe_ms = ripe_ms(&self.config.queue, entry, now);
                 if ripe_ms > now.mono_ms || !self.rests(entry.key, now) {
                     next_ms = next_ms.min(ripe_ms);
-                } else if self.rounds.has_room() {
+                } else if self.make_room(now) {
                     self.destinations.leave(&mut self.queue, at);
                     self.start_round(at, now);
                 } else {
@@ -140,7 +140,7 @@ impl Relay {
 
     /// When [`Relay::start_ripe`] has something to do next.
     pub(super) fn next_ripe_ms(&self) -> Option<u64> {
-        let can_start = self.destinations.is_anybody_waiting() && self.rounds.has_room() && !self.pauses;
+        let can_start = self.destinations.is_anybody_waiting() && self.rounds.can_make_room() && !self.pauses;
         can_start.then_some(self.ageing.sweep_ms).filter(|ms| *ms < u64::MAX)
     }
 

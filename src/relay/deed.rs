@@ -216,7 +216,7 @@ impl Relay {
                 (round.status, round.afterwards) = (status, wish);
                 if wish == Some(Afterwards::Remove) {
                     // What is under way may end; nobody else gets the message, and no sender hears of it.
-                    (round.taken, round.waiting) = (Recipients::all(), None);
+                    round.taken = Recipients::all();
                 }
                 Ok(Change::Written(mark))
             }

@@ -14,7 +14,7 @@ use super::intake::text;
 use super::queue::Index;
 use super::quoted::Quoted;
 use super::recipients::Recipients;
-use super::round::{Afterwards, Custody, Group, Phase, RoundIndex, Via};
+use super::round::{Afterwards, Custody, Group, RoundIndex};
 use super::route;
 use super::story::Outcome;
 use crate::config;
@@ -25,43 +25,9 @@ use crate::smtp::reply::Reply;
 use crate::spool::{Cursor, Damage, Line, Place, RealDisk, RecipientState, Store};
 use crate::sys::Now;
 
-/// A message whose destination has no place in the table yet waits this long, in milliseconds.
-const TABLE_FULL_MS: u64 = 1_000;
 /// A message that can't be read, or can't be set aside, is looked at again after this, in
 /// milliseconds.
 const UNREADABLE_MS: u64 = 60_000;
-
-/// For what the net has room now.
-pub trait Room {
-    /// Another mailbox delivery.
-    fn for_mailbox(&self) -> bool;
-    /// Another connection to that destination, or one that is open and idle.
-    fn for_connection(&self, key: Key) -> bool;
-    /// Another one for whose host a name server has to be asked, or one that is open and idle.
-    fn for_look_up(&self, key: Key) -> bool;
-}
-
-/// If there is room for a delivery that goes this way.
-fn has_room(room: &impl Room, way: &config::Via, key: Key) -> bool {
-    room.for_connection(key) && (!matches!(way, config::Via::Mx(_)) || room.for_look_up(key))
-}
-
-/// Room for one more message on a connection that is open already.
-struct Reused(Key);
-
-impl Room for Reused {
-    fn for_mailbox(&self) -> bool {
-        false
-    }
-
-    fn for_connection(&self, key: Key) -> bool {
-        key == self.0
-    }
-
-    fn for_look_up(&self, key: Key) -> bool {
-        key == self.0
-    }
-}
 
 /// What became of a recipient in an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,229 +57,14 @@ pub struct Hop<'a> {
 
 impl Hop<'_> {
     /// No way at all.
-    const fn none(via: &'static str) -> Self {
+    pub(super) const fn none(via: &'static str) -> Self {
         Self { via, host: "", spoke: false, tls: "none" }
     }
 }
 
-/// The recipients of a round that are still to be dealt with, by what is to be done.
-#[derive(Default)]
-struct Sorted {
-    group: Option<Group>,
-    discarded: Recipients,
-    /// No route leads there.
-    stranded: Recipients,
-    /// Those of one destination that is backing off.
-    closed: Recipients,
-    closed_key: Option<Key>,
-}
-
-impl Sorted {
-    fn place(
-        &mut self,
-        config: &config::Config,
-        round: RoundIndex,
-        who: u16,
-        key: Option<Key>,
-        is_closed: impl Fn(Key) -> bool,
-    ) {
-        let Some((key, way)) = key.and_then(|key| Some((key, via(config, key)?))) else {
-            return self.stranded.add(who);
-        };
-        let via = match way {
-            config::Via::Discard => return self.discarded.add(who),
-            config::Via::Reject => return self.stranded.add(who),
-            config::Via::Maildir(_) => Via::Mailbox,
-            config::Via::Smarthost(_) | config::Via::Lmtp(_) | config::Via::Mx(_) => Via::Hosts,
-        };
-        if via == Via::Hosts && is_closed(key) {
-            if *self.closed_key.get_or_insert(key) == key {
-                self.closed.add(who);
-            }
-            return;
-        }
-        match &mut self.group {
-            None => {
-                let mut first = Recipients::none();
-                first.add(who);
-                self.group = Some(Group { round, who: first, key, via });
-            }
-            // A mailbox delivery is for one.
-            Some(group) if group.key == key && via == Via::Hosts => group.who.add(who),
-            Some(_) => {}
-        }
-    }
-}
-
 impl Relay {
-    /// The next group that can go now by what there is `room` for. The caller carries it out and
-    /// tells of it by [`Relay::outcome`] and [`Relay::group_ended`].
-    pub fn next_group(&mut self, room: &impl Room, now: Now) -> Option<Group> {
-        self.line_up_due(now);
-        self.start_ripe(now);
-        for round in self.rounds.indices() {
-            if let Some(group) = self.startable(round, room, now) {
-                return Some(group);
-            }
-        }
-        while !self.pauses && self.rounds.has_room() {
-            let (config, most) = (&self.config, self.config.limits.deliveries_per_destination);
-            let slot = self.destinations.next_ready(now.mono_ms, |d| match via(config, d.key()) {
-                Some(config::Via::Maildir(_)) => room.for_mailbox(),
-                Some(config::Via::Discard | config::Via::Reject) | None => true,
-                Some(way) => d.active() < most && has_room(room, way, d.key()),
-            })?;
-            let at = self.destinations.step_out(&mut self.queue, slot)?;
-            if let Some(group) = self.start_round(at, now).and_then(|round| self.startable(round, room, now))
-            {
-                return Some(group);
-            }
-        }
-        None
-    }
-
-    /// The next message for a destination whose connection has just become free.
-    pub fn next_for(&mut self, key: Key, now: Now) -> Option<Group> {
-        self.line_up_due(now);
-        let slot = self.destinations.find(key)?;
-        if self.pauses || !self.rounds.has_room() || !self.destinations.is_open(slot, now.mono_ms) {
-            return None;
-        }
-        let at = self.destinations.step_out(&mut self.queue, slot)?;
-        let round = self.start_round(at, now)?;
-        self.startable(round, &Reused(key), now)
-    }
-
-    /// Moves what is due into the lines of its destinations.
-    pub(super) fn line_up_due(&mut self, now: Now) {
-        while let Some(at) = self.queue.due(now.mono_ms) {
-            self.note_ripening(at, now);
-            match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
-                Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
-                None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),
-            }
-        }
-    }
-
-    pub(super) fn start_round(&mut self, at: Index, now: Now) -> Option<RoundIndex> {
-        self.queue.start(at);
-        let entry = *self.queue.entry(at);
-        let reader = self.store.reader();
-        match reader.head(entry.place).and_then(|head| Ok((head, reader.status(entry.place)?))) {
-            // A round that broke off had no time for what a person asked of it.
-            Ok((_, status)) if status.removed => {
-                if let Err(e) = self.store.finish(entry.place, &status, now.mono_ms) {
-                    warn!("{} the end can't be written down: {e}", entry.id);
-                }
-                self.queue.remove(at);
-                None
-            }
-            Ok((_, status)) if status.held => {
-                self.queue.hold(at);
-                None
-            }
-            Ok((head, status)) => self.rounds.start(at, entry.id, entry.place, head.recipients, status),
-            Err(damage) => {
-                self.set_aside(at, entry.place, damage, now);
-                None
-            }
-        }
-    }
-
-    /// The round's next group, if it can start now; ends the round if there is nothing left of it.
-    fn startable(&mut self, index: RoundIndex, room: &impl Room, now: Now) -> Option<Group> {
-        if self.rounds.at(index).phase != Phase::Delivering {
-            return None;
-        }
-        if self.rounds.at(index).waiting.is_none() {
-            match self.form(index, now) {
-                Ok(group) => self.rounds.at(index).waiting = group,
-                Err(damage) => {
-                    self.give_up(index, damage);
-                    self.settle(index, now);
-                    return None;
-                }
-            }
-        }
-        let Some(group) = self.rounds.at(index).waiting else {
-            self.settle(index, now);
-            return None;
-        };
-        let slot = self.destinations.open(group.key, now.mono_ms)?;
-        let can = match group.via {
-            Via::Mailbox => room.for_mailbox(),
-            Via::Hosts => {
-                self.destinations.at(slot).active() < self.config.limits.deliveries_per_destination
-                    && via(&self.config, group.key).is_some_and(|way| has_room(room, way, group.key))
-            }
-        };
-        if !can {
-            return None;
-        }
-        self.destinations.started(slot, now.mono_ms);
-        let round = self.rounds.at(index);
-        round.waiting = None;
-        round.active += 1;
-        round.started = round.started.saturating_add(1);
-        Some(group)
-    }
-
-    /// Forms the round's next group: the first recipient that is neither decided nor taken, and
-    /// all that go with it. What needs no delivery is decided here.
-    fn form(&mut self, index: RoundIndex, now: Now) -> Result<Option<Group>, Damage> {
-        loop {
-            let sorted = self.sort(index, now)?;
-            let round = self.rounds.at(index);
-            for taken in [&sorted.discarded, &sorted.stranded, &sorted.closed] {
-                round.taken.join(taken);
-            }
-            if let Some(group) = &sorted.group {
-                round.taken.join(&group.who);
-            }
-            if !sorted.discarded.is_empty() {
-                let reply = Reply::new(250, (0, 0), "discarded");
-                self.decide(index, &sorted.discarded, Fate::Delivered, &reply, &Hop::none("discard"), now);
-            }
-            if !sorted.stranded.is_empty() {
-                let reply = Reply::new(550, (7, 1), "no route leads there");
-                self.decide(index, &sorted.stranded, Fate::Failed, &reply, &Hop::none("reject"), now);
-            }
-            if let Some(key) = sorted.closed_key {
-                self.defer_for(index, &sorted.closed, key, now);
-            }
-            if sorted.group.is_some() || sorted.closed_key.is_none() {
-                return Ok(sorted.group);
-            }
-        }
-    }
-
-    /// Sorts the recipients that are neither decided nor taken by where they go.
-    fn sort(&mut self, index: RoundIndex, now: Now) -> Result<Sorted, Damage> {
-        let Self { store, rounds, destinations, config, .. } = self;
-        let round = rounds.at(index);
-        let mut sorted = Sorted::default();
-        let mut sender = Sender::default();
-        store.reader().read_envelope(round.place, Cursor::default(), &mut |line, _| {
-            let Line::To { number, path, .. } = line else {
-                sender.take(&line);
-                return ControlFlow::Continue(());
-            };
-            if !round.taken.has(number) && round.status.state(number) == RecipientState::Pending {
-                let key = key_of(config, &sender.reverse_path, path);
-                let is_closed = |key| {
-                    destinations
-                        .find(key)
-                        .is_some_and(|d| destinations.at(d).backs_off_until_ms(now.mono_ms).is_some())
-                };
-                sorted.place(config, index, number, key, is_closed);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(sorted)
-    }
-
     /// Recipients whose destination is backing off wait for it without another try.
-    fn defer_for(&mut self, index: RoundIndex, who: &Recipients, key: Key, now: Now) {
+    pub(super) fn defer_for(&mut self, index: RoundIndex, who: &Recipients, key: Key, now: Now) {
         let Some(slot) = self.destinations.find(key) else { return };
         let destination = self.destinations.at(slot);
         let host = text::<80>(destination.host());
@@ -326,7 +77,7 @@ impl Relay {
         self.decide(index, who, Fate::Deferred, &reply, &hop, now);
     }
 
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         index: RoundIndex,
         who: &Recipients,
@@ -409,25 +160,20 @@ impl Relay {
         self.destinations.ended(group.key);
         let round = self.rounds.at(group.round);
         round.active -= 1;
-        if round.active == 0 && round.waiting.is_none() {
-            // Forming the next group finds out whether there is one.
+        if round.active == 0 {
             self.settle_if_done(group.round, now);
         }
     }
 
     pub(super) fn settle_if_done(&mut self, index: RoundIndex, now: Now) {
-        match self.form(index, now) {
-            Ok(Some(group)) => self.rounds.at(index).waiting = Some(group),
-            Ok(None) => self.settle(index, now),
-            Err(damage) => {
-                self.give_up(index, damage);
-                self.settle(index, now);
-            }
+        if self.rounds.at(index).has_tried_all() {
+            self.settle(index, now);
         }
     }
 
-    /// Every recipient was tried: tells the sender of those that failed, then closes the round.
-    fn settle(&mut self, index: RoundIndex, now: Now) {
+    /// Every recipient was tried, or the round gives up its place: tells the sender of those that failed,
+    /// then closes the round.
+    pub(super) fn settle(&mut self, index: RoundIndex, now: Now) {
         let round = self.rounds.at(index);
         if round.active > 0 {
             return;
@@ -441,7 +187,9 @@ impl Relay {
         if let Some(damage) = round.damage {
             return self.break_off(index, damage, now);
         }
-        self.expire(index, now);
+        if self.rounds.at(index).has_tried_all() {
+            self.expire(index, now);
+        }
         if self.has_news(index, now) {
             self.start_notice(index, now);
         } else {
@@ -491,7 +239,8 @@ impl Relay {
             self.queue.remove(at);
             return;
         }
-        if round.started > 0 {
+        let goes_on_at = round.waits_for.first().filter(|_| !round.has_tried_all());
+        if round.started > 0 && goes_on_at.is_none() {
             round.status.tries = round.status.tries.saturating_add(1);
             round.status.tried_unix_s = now.unix_s;
         }
@@ -501,7 +250,7 @@ impl Relay {
         let some_done = (0..round.recipients).any(|who| round.status.state(who) != RecipientState::Pending);
         let is_written = self.write_down(index, now);
         self.rounds.end(index);
-        let key = self.first_key(place).unwrap_or(self.queue.entry(at).key);
+        let key = goes_on_at.or_else(|| self.first_key(place)).unwrap_or(self.queue.entry(at).key);
         self.queue.update(at, tries, key);
         if afterwards == Some(Afterwards::Hold) {
             return self.queue.hold(at);
@@ -512,6 +261,10 @@ impl Relay {
                 "{id} held: who has it can't be written down; release it, or restart, when the disk works"
             );
             return self.queue.hold(at);
+        }
+        if goes_on_at.is_some() {
+            // Not all were tried yet: from the end of that line it goes on.
+            return self.queue.wait(at, now.mono_ms);
         }
         let queue = &self.config.queue;
         let due = next_try_ms(tries, &queue.retry, id.number(), now.mono_ms);
@@ -556,10 +309,10 @@ impl Relay {
     }
 
     /// No more groups of this round; those under way may end.
-    fn give_up(&mut self, index: RoundIndex, damage: Damage) {
+    pub(super) fn give_up(&mut self, index: RoundIndex, damage: Damage) {
         let round = self.rounds.at(index);
         round.taken = Recipients::all();
-        round.waiting = None;
+        round.waits_for.clear();
         round.damage = Some(damage);
     }
 
@@ -571,7 +324,7 @@ impl Relay {
 
     /// Takes a damaged message out of the queue. What can't be read now may be readable later: a
     /// lack of descriptors or a loose cable damages no mail.
-    fn set_aside(&mut self, at: Index, place: Place, damage: Damage, now: Now) {
+    pub(super) fn set_aside(&mut self, at: Index, place: Place, damage: Damage, now: Now) {
         let id = self.queue.entry(at).id;
         let later_ms = now.mono_ms + UNREADABLE_MS;
         if matches!(damage, Damage::Unreadable(_)) {
@@ -634,7 +387,7 @@ pub(super) fn key_by(config: &config::Config, route: u16, to: &str) -> Key {
     }
 }
 
-fn via(config: &config::Config, key: Key) -> Option<&config::Via> {
+pub(super) fn via(config: &config::Config, key: Key) -> Option<&config::Via> {
     config.route.get(usize::from(key.route)).map(|r| &r.via)
 }
 
@@ -649,3 +402,6 @@ pub fn via_name(config: &config::Config, key: Key) -> &'static str {
         Some(config::Via::Reject) | None => "reject",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,14 @@ pub mod access;
 mod ageing;
 pub mod aliases;
 pub mod attempt;
+#[cfg(test)]
+pub mod bench;
 pub mod client;
 pub mod deed;
 pub mod delivery;
 pub mod desk;
 pub mod destination;
+pub mod dispatch;
 pub mod expansion;
 pub mod failures;
 pub mod group;
@@ -89,6 +92,8 @@ const RETRY_SYNC_MS: u64 = 100;
 /// While the table has room, but not much, for what waits in the spool, it is looked for this often, in
 /// milliseconds.
 const FIND_MS: u64 = 30_000;
+/// Messages whose destination is found out in one turn.
+const PLACED: usize = 128;
 /// Mailbox deliveries at once; each has its file open.
 pub const MAILBOX_DELIVERIES: usize = 16;
 
@@ -156,6 +161,10 @@ pub struct Relay {
     in_notice: [bool; SPARES],
     /// None if no file is named.
     aliases: Option<Aliases>,
+    /// Messages that were taken up in this turn.
+    taken_up: usize,
+    /// Where in the queue table finding destinations goes on, if it is under way.
+    placing: Option<usize>,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
     /// When the spool is looked through again for what the table had no room for.
@@ -214,7 +223,7 @@ impl Relay {
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
             take_in(&mut queue, &found, &config, now)
         })?;
-        let mut relay = Self {
+        let relay = Self {
             config,
             store,
             plug: Plug::default(),
@@ -226,6 +235,8 @@ impl Relay {
             groups,
             in_notice: [false; SPARES],
             aliases,
+            taken_up: 0,
+            placing: Some(0),
             pauses: false,
             find_ms: now.mono_ms,
             ageing: ageing::Ageing::new(now),
@@ -237,7 +248,6 @@ impl Relay {
             failures: Failures::new(),
             users,
         };
-        relay.place_found();
         match relay.queue.len() {
             0 => {}
             1 => info!("- one message was waiting in the spool"),
@@ -256,19 +266,33 @@ impl Relay {
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
-    /// Finds out where messages go that came from the spool, or by a new configuration. Those who
-    /// stand in a line stay there: it is found by their key.
+    /// Finds out where messages go that came from the spool, or by a new configuration: a bounded number a
+    /// turn, and nothing is lined up before all is known. Those who stand in a line stay there: it is found
+    /// by their key.
     fn place_found(&mut self) {
-        for number in 0..self.queue.capacity() {
+        let Some(start) = self.placing else { return };
+        self.placing = None;
+        let mut count = 0;
+        for number in start..self.queue.capacity() {
             let Some((at, entry)) = self.queue.at(number) else { continue };
             if matches!(entry.state(), queue::State::Ready | queue::State::Delivering) {
                 continue;
             }
+            if count == PLACED {
+                self.placing = Some(number);
+                return;
+            }
+            count += 1;
             let (place, tries) = (entry.place, entry.tries);
             if let Some(key) = self.first_key(place) {
                 self.queue.update(at, tries, key);
             }
         }
+    }
+
+    /// True while it is not known where all messages go.
+    fn is_placing(&self) -> bool {
+        self.placing.is_some()
     }
 
     /// Takes in what the spool held at start and the table had no room for, now that it has.
@@ -285,7 +309,7 @@ impl Relay {
             // A large one may be in the table already.
             queue.find(found.message.id).is_some() || take_in(queue, &found, config, now)
         });
-        self.place_found();
+        self.placing = Some(0);
     }
 
     /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.
@@ -382,6 +406,7 @@ impl Relay {
         self.join_waiting(now);
         self.start_waiting_notices(now);
         self.find_more(now);
+        self.place_found();
         // Also while nothing is started: what stays due would keep the loop from sleeping.
         self.line_up_due(now);
     }
@@ -400,7 +425,10 @@ impl Relay {
     pub fn next_delivery_ms(&self, now: Now) -> Option<u64> {
         let open = self.destinations.next_open_ms(now.mono_ms);
         // What was started without a group yet, and what has to be written, goes on at once.
-        let is_busy = self.is_dating() || self.rounds.iter().any(Round::is_fresh);
+        let is_busy = self.is_dating()
+            || self.is_placing()
+            || self.has_had_enough()
+            || self.rounds.iter().any(Round::is_fresh);
         let at_once = is_busy.then_some(now.mono_ms);
         let ripe = self.next_ripe_ms();
         self.queue.next_due_ms().into_iter().chain(open).chain(at_once).chain(ripe).min()
@@ -446,7 +474,7 @@ impl Relay {
         self.users = login::users(&config);
         self.config = config;
         self.destinations.clear(&mut self.queue, now.mono_ms);
-        self.place_found();
+        self.placing = Some(0);
         Ok(())
     }
 

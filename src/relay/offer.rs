@@ -147,7 +147,7 @@ impl Relay {
                 self.counters.accepted += 1;
                 let is_pending = |who| round.status.state(who) == RecipientState::Pending;
                 let some_done = !(0..round.recipients).all(is_pending);
-                let is_over = round.active == 0 && round.waiting.is_none();
+                let is_over = round.active == 0;
                 self.queue.move_to(at, message.place);
                 if some_done {
                     self.write_down(index, now);
@@ -159,7 +159,7 @@ impl Relay {
             }
             Err(refusal) => {
                 warn!("{} was offered to the next hop, and the spool can't take it", round.id);
-                (round.custody, round.waiting, round.taken) = (Custody::Returned, None, Recipients::all());
+                (round.custody, round.taken) = (Custody::Returned, Recipients::all());
                 if round.active == 0 {
                     self.drop_round(index);
                 }

@@ -65,6 +65,8 @@ pub struct Entry {
     state: State,
     /// Next in the line or in the list of free entries.
     next: Option<u32>,
+    /// Before it in the line.
+    before: Option<u32>,
 }
 
 impl Entry {
@@ -86,6 +88,7 @@ impl Entry {
             key,
             state: State::Free,
             next: None,
+            before: None,
         }
     }
 
@@ -295,6 +298,7 @@ impl Queue {
         assert!(entry.state != State::Ready, "nobody stands in two lines");
         entry.state = State::Ready;
         entry.next = None;
+        entry.before = line.ends.map(|(_, last)| last);
         line.ends = match line.ends {
             None => Some((at.0, at.0)),
             Some((first, last)) => {
@@ -306,22 +310,29 @@ impl Queue {
 
     /// Takes the first message out of a line; it then counts as held until it is moved on.
     pub fn step_out(&mut self, line: &mut Line) -> Option<Index> {
-        let (first, last) = line.ends?;
-        let entry = &mut self.entries[first as usize];
-        line.ends = entry.next.filter(|_| first != last).map(|next| (next, last));
-        entry.next = None;
-        entry.state = State::Held;
+        let (first, _) = line.ends?;
+        self.leave(line, Index(first));
         Some(Index(first))
     }
 
-    /// Takes one message out of the middle of a line; it then counts as held.
+    /// Takes a message out of the line it stands in; it then counts as held.
     pub fn leave(&mut self, line: &mut Line, at: Index) {
-        let mut rest = std::mem::take(line);
-        while let Some(one) = self.step_out(&mut rest) {
-            if one != at {
-                self.line_up(line, one);
-            }
+        let entry = &mut self.entries[at.number()];
+        assert!(entry.state == State::Ready, "only who stands in a line can leave it");
+        entry.state = State::Held;
+        let (before, next) = (entry.before.take(), entry.next.take());
+        if let Some(before) = before {
+            self.entries[before as usize].next = next;
         }
+        if let Some(next) = next {
+            self.entries[next as usize].before = before;
+        }
+        line.ends = line.ends.and_then(|(first, last)| match (before, next) {
+            (None, None) => None,
+            (None, Some(next)) => Some((next, last)),
+            (Some(before), None) => Some((first, before)),
+            (Some(_), Some(_)) => Some((first, last)),
+        });
     }
 
     fn take_from_heap(&mut self, at: Index) {
@@ -413,6 +424,23 @@ mod tests {
             left.push(at);
         }
         assert_eq!(left, [all[0], all[2], all[3]]);
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn the_first_and_the_last_leave_a_line_and_others_join_it() {
+        let mut queue = Queue::new(4);
+        let mut line = Line::default();
+        let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), at(0)).unwrap()).collect();
+        all[..3].iter().for_each(|&at| queue.line_up(&mut line, at));
+        queue.leave(&mut line, all[2]);
+        queue.leave(&mut line, all[0]);
+        queue.line_up(&mut line, all[3]);
+        queue.line_up(&mut line, all[0]);
+        let left: Vec<Index> = std::iter::from_fn(|| queue.step_out(&mut line)).collect();
+        assert_eq!(left, [all[1], all[3], all[0]]);
+        queue.line_up(&mut line, all[2]);
+        queue.leave(&mut line, all[2]);
         assert!(line.is_empty());
     }
 

@@ -4,10 +4,12 @@
 //! round run side by side where there is room; the round ends when all have ended. What was said is
 //! remembered here until the notice that tells of it is durable.
 
+use heapless::Vec;
+
 use super::destination::Key;
 use super::queue::Index;
 use super::recipients::{Answers, Recipients};
-use crate::spool::{Damage, Id, Place, Status};
+use crate::spool::{Damage, Id, Place, RecipientState, Status};
 
 /// What a round does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +69,8 @@ pub struct Round {
     pub status: Status,
     /// Recipients that were given to a group of this round.
     pub taken: Recipients,
-    /// The group that was formed last, if it still waits for room.
-    pub waiting: Option<Group>,
+    /// Where it found no room when it looked for the next group.
+    pub waits_for: Keys,
     /// Groups under way.
     pub active: u16,
     /// Groups that were started: without one the message was not tried.
@@ -91,7 +93,65 @@ impl Round {
         self.phase == Phase::Delivering
             && self.custody == Custody::Ours
             && self.active == 0
-            && self.waiting.is_none()
+            && self.waits_for.is_empty()
+    }
+
+    /// True if nothing is under way because there is no room where it has to go.
+    pub fn is_stuck(&self) -> bool {
+        self.phase == Phase::Delivering
+            && self.custody == Custody::Ours
+            && self.active == 0
+            && !self.waits_for.is_empty()
+    }
+
+    /// True if every recipient is decided or was given to a group.
+    pub fn has_tried_all(&self) -> bool {
+        let is_left = |who| !self.taken.has(who) && self.status.state(who) == RecipientState::Pending;
+        !(0..self.recipients).any(is_left)
+    }
+}
+
+/// A few destinations.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Vec<Key, 4>);
+
+impl Keys {
+    /// Adds one; what there is no room for is left out.
+    pub fn add(&mut self, key: Key) {
+        if !self.0.contains(&key) {
+            // Who has to know them all asks whether it is full.
+            let _ = self.0.push(key);
+        }
+    }
+
+    /// True if that one is in it, or may have been left out.
+    pub fn has(&self, key: Key) -> bool {
+        self.0.contains(&key) || self.is_full()
+    }
+
+    /// True if there may be more.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first that was added.
+    pub fn first(&self) -> Option<Key> {
+        self.0.first().copied()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Key> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -160,6 +220,11 @@ impl Rounds {
         self.0.iter().any(Option::is_none)
     }
 
+    /// True if another round can start, perhaps in place of one that is stuck.
+    pub fn can_make_room(&self) -> bool {
+        self.0.iter().any(|round| round.as_ref().is_none_or(Round::is_stuck))
+    }
+
     /// Starts one; `None` if there is no room.
     pub fn start(
         &mut self,
@@ -177,7 +242,7 @@ impl Rounds {
             recipients,
             status,
             taken: Recipients::none(),
-            waiting: None,
+            waits_for: Keys::default(),
             active: 0,
             started: 0,
             answers: Answers::default(),

@@ -260,6 +260,12 @@ impl<D: Disk> Store<D> {
         &mut self.reader
     }
 
+    /// From now on the cells can be read and not be written.
+    #[cfg(test)]
+    pub fn refuse_writes(&mut self) {
+        self.reader.cells = self.reader.disk.open(super::Folder::Root, super::reader::CELLS, false).unwrap();
+    }
+
     /// A message's head.
     pub fn head(&mut self, place: Place) -> Result<Head, Damage> {
         self.reader.head(place)

@@ -1,88 +1,8 @@
 //! Answers of the desk, over a relay with a spool of its own.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use super::*;
-use crate::config::Config;
+use crate::relay::bench::{Bench, NOW};
 use crate::relay::report::tests::json_value;
-use crate::smtp::command::Notify;
-use crate::spool::{Origin, RealDisk, StagingIndex};
-
-const NOW: Now = Now { mono_ms: 1_000, unix_s: sys::RELEASE_DATE_UNIX_S + 100 };
-
-/// A relay over a spool of its own, which goes with it.
-struct Bench {
-    relay: Relay,
-    folder: PathBuf,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn open(folder: &Path) -> Relay {
-    let mut config = Config::default_without_file("box.example", folder);
-    config.spool.cells_size = 1024 * 1024;
-    let disk = RealDisk::open(&config.spool.directory, true).unwrap();
-    Relay::open(Arc::new(config), 1, disk, NOW).unwrap()
-}
-
-impl Bench {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("pillarbox-desk-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        Self { relay: open(&folder), folder }
-    }
-
-    /// The same spool after the relay was killed.
-    fn killed(mut self) -> Self {
-        let folder = std::mem::take(&mut self.folder);
-        drop(self);
-        Self { relay: open(&folder), folder }
-    }
-
-    /// Puts a message into the queue.
-    fn message(&mut self, from: &str, recipients: u16, content: &[u8]) -> Id {
-        let (store, staging) = (&mut self.relay.store, StagingIndex(0));
-        let origin = Origin { reverse_path: from, client: "192.0.2.1", ..Origin::default() };
-        let id = store.begin(staging, &origin, NOW.unix_s).unwrap();
-        for n in 0..recipients {
-            store.recipient(staging, &format!("user{n}@box.example"), Notify::Unsaid, "").unwrap();
-        }
-        store.write(staging, content).unwrap();
-        store.commit(staging, NOW.unix_s);
-        store.start_batch();
-        loop {
-            if let Some((_, verdict)) = self.relay.committed(NOW) {
-                assert!(matches!(verdict, crate::relay::Verdict::Accepted(_)), "{verdict:?}");
-                return id;
-            }
-        }
-    }
-
-    /// The whole answer to a request line.
-    fn answer(&mut self, line: &str) -> String {
-        let request = Request::parse(line.as_bytes()).expect("a request");
-        let (mut out, mut answer) = (Output::new(), Vec::new());
-        let mut answering = self.relay.ask(&request, &mut out, NOW);
-        for _ in 0..100_000 {
-            answer.extend_from_slice(out.filled());
-            out.clear();
-            if matches!(answering, Answering::Over) {
-                return String::from_utf8(answer).unwrap();
-            }
-            if answering.is_waiting() {
-                self.relay.start_batch(0);
-                while self.relay.committed(NOW).is_some() {}
-            }
-            answering = self.relay.tell(answering, &Figures::default(), &mut out, NOW);
-        }
-        panic!("no end of the answer to {line}");
-    }
-}
 
 #[test]
 fn an_empty_queue_says_so() {

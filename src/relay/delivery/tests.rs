@@ -1,0 +1,318 @@
+//! Rounds over a real spool: what is taken up when, and what is never done twice.
+
+use super::*;
+use crate::relay::bench::{Bench, NOW, after};
+use crate::relay::destination::Slot;
+use crate::relay::dispatch::{Room, TAKEN_UP};
+use crate::spool::Status;
+
+/// Two next hops; nobody is asked where they are.
+const HOPS: &str = "[[route]]\nto = [\"slow.example\"]\nvia = \"smarthost\"\nhosts = [\"192.0.2.1:25\"]\n\
+    tls = \"none\"\n[[route]]\nto = [\"other.example\"]\nvia = \"smarthost\"\nhosts = [\"192.0.2.2:25\"]\n\
+    tls = \"none\"\n";
+const SLOW: Key = Key { route: 0, domain: 0 };
+const OTHER: Key = Key { route: 1, domain: 0 };
+
+impl Bench {
+    /// Gives everybody in a group this fate and ends it.
+    fn end(&mut self, group: &Group, fate: Fate, reply: &Reply, now: Now) {
+        for who in group.who.iter() {
+            self.relay.outcome(group.round, who, fate, reply, &Hop::none("smarthost"), now);
+        }
+        self.relay.group_ended(group, now);
+    }
+
+    fn messages(&mut self) -> usize {
+        self.relay.queue.len()
+    }
+}
+
+fn ok() -> Reply {
+    Reply::new(250, (0, 0), "taken")
+}
+
+fn later() -> Reply {
+    Reply::new(451, (4, 1), "later")
+}
+
+/// The message can't be read for now, which is found out in the middle of its delivery.
+fn break_off(bench: &mut Bench, group: &Group) {
+    bench.relay.damaged(group, Damage::Unreadable(std::io::ErrorKind::Other));
+    bench.end(group, Fate::Deferred, &later(), NOW);
+}
+
+#[test]
+fn what_was_held_or_removed_in_a_round_that_broke_off_is_not_delivered() {
+    for wish in ["hold", "remove"] {
+        let mut bench = Bench::new(wish);
+        let id = bench.message("a@b.example", 1, b"x");
+        let group = bench.group(NOW).unwrap();
+        assert!(bench.answer(&format!("{wish} {id}")).starts_with("ok\n1 "));
+        break_off(&mut bench, &group);
+        assert!(bench.group(after(UNREADABLE_MS)).is_none(), "{wish}");
+        let left = bench.answer("list --json").matches("\"state\":\"held\"").count();
+        assert_eq!((bench.messages(), left), if wish == "hold" { (1, 1) } else { (0, 0) });
+    }
+}
+
+#[test]
+fn what_was_released_again_in_a_round_that_broke_off_is_delivered() {
+    let mut bench = Bench::new("released");
+    let id = bench.message("a@b.example", 1, b"x");
+    let group = bench.group(NOW).unwrap();
+    for wish in ["hold", "release"] {
+        assert!(bench.answer(&format!("{wish} {id}")).starts_with("ok\n1 "));
+    }
+    break_off(&mut bench, &group);
+    assert!(bench.group(after(UNREADABLE_MS)).is_some());
+}
+
+#[test]
+fn of_a_removed_message_no_other_group_goes_and_no_sender_hears() {
+    let mut bench = Bench::with("gone", HOPS);
+    let id = bench.message_to("a@b.example", &["x@other.example", "y@slow.example"], b"x");
+    let group = bench.relay.next_group(&Only(OTHER), NOW).unwrap();
+    assert!(bench.answer(&format!("remove {id}")).starts_with("ok\n1 "));
+    assert!(bench.group(NOW).is_none(), "the other group");
+    bench.end(&group, Fate::Failed, &Reply::new(550, (1, 1), "nobody"), NOW);
+    bench.sync(NOW);
+    assert_eq!(bench.messages(), 0, "neither the message nor a notice");
+}
+
+#[test]
+fn a_bounce_that_is_durable_as_the_relay_stops_is_not_sent_again() {
+    let mut bench = Bench::new("stop");
+    bench.message_to("user0@box.example", &["x@nowhere.example"], b"x");
+    assert!(bench.group(NOW).is_none(), "no route leads there");
+    assert_eq!(bench.messages(), 1, "the notice waits for the disk");
+    bench.relay.stop(NOW);
+    let mut bench = bench.killed();
+    assert_eq!(bench.messages(), 1);
+    let list = bench.answer("list --json");
+    assert!(list.contains("\"from\":\"\"") && list.contains("user0@box.example"), "{list}");
+}
+
+#[test]
+fn a_status_that_cannot_be_synced_now_lets_the_loop_sleep() {
+    let mut bench = Bench::new("sleep");
+    let id = bench.message("a@b.example", 1, &[b'x'; 300_000]);
+    let at = bench.relay.queue.find(id).unwrap();
+    let place = bench.relay.queue.entry(at).place;
+    bench.relay.queue.hold(at);
+    bench.relay.store.record(place, &Status::new(id), NOW.mono_ms).unwrap();
+    let due = bench.relay.next_sync_ms(NOW).unwrap();
+    // A link is never followed.
+    let file = bench.spool().join("large").join(id.text().as_str());
+    std::fs::rename(&file, file.with_extension("moved")).unwrap();
+    std::os::unix::fs::symlink(file.with_extension("moved"), &file).unwrap();
+    let now = after(due - NOW.mono_ms);
+    bench.relay.tick(now);
+    assert!(bench.relay.next_sync_ms(now).unwrap() > now.mono_ms, "it would turn without a pause");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(file.with_extension("moved"), &file).unwrap();
+    bench.relay.tick(now);
+    bench.sync(now);
+    assert_eq!(bench.relay.next_sync_ms(now), None, "and it is synced when that works again");
+}
+
+#[test]
+fn a_message_whose_outcome_the_disk_does_not_take_is_held() {
+    let mut bench = Bench::new("untold");
+    bench.message("a@b.example", 2, b"x");
+    let groups = [bench.group(NOW).unwrap(), bench.group(NOW).unwrap()];
+    bench.relay.store.refuse_writes();
+    bench.end(&groups[0], Fate::Delivered, &ok(), NOW);
+    bench.end(&groups[1], Fate::Deferred, &later(), NOW);
+    assert!(bench.answer("list --json").contains("\"state\":\"held\""));
+    assert!(bench.group(after(1_000_000_000)).is_none(), "nobody gets it twice");
+}
+
+/// Room at one destination.
+struct Only(Key);
+
+impl Room for Only {
+    fn for_mailbox(&self) -> bool {
+        false
+    }
+
+    fn for_connection(&self, key: Key) -> bool {
+        key == self.0
+    }
+
+    fn for_look_up(&self, _: Key) -> bool {
+        true
+    }
+}
+
+fn slot(bench: &mut Bench, key: Key) -> Slot {
+    bench.relay.destinations.open(key, NOW.mono_ms).unwrap()
+}
+
+#[test]
+fn rounds_that_wait_for_a_slow_destination_make_room_for_others() {
+    let mut bench = Bench::with("slow", HOPS);
+    let both = ["x@other.example", "y@slow.example"];
+    for _ in 0..60 {
+        bench.message_to("a@b.example", &both, b"x");
+    }
+    // Nothing ever ends at the slow one.
+    for number in 0..60 {
+        let mut group = bench.group(NOW).unwrap_or_else(|| panic!("message {number} is held up"));
+        while group.key == SLOW {
+            group = bench.group(NOW).unwrap_or_else(|| panic!("message {number} is held up"));
+        }
+        bench.end(&group, Fate::Delivered, &ok(), NOW);
+        bench.relay.begin_turn();
+    }
+    assert!(bench.group(NOW).is_none());
+    let slow = slot(&mut bench, SLOW);
+    assert_eq!(bench.relay.destinations.at(slow).active(), 2);
+    assert_eq!(bench.messages(), 60);
+    assert!(!bench.answer("list --json").contains("\"attempts\":1"), "who gave up a place was not tried");
+    // Whoever stood in line goes on where it was, and nobody is sent to twice.
+    let mut bench = bench.killed();
+    bench.relay.tick(NOW);
+    let mut count = 0;
+    while let Some(group) = bench.group(NOW) {
+        assert_eq!((group.key, group.who.len()), (SLOW, 1));
+        bench.end(&group, Fate::Delivered, &ok(), NOW);
+        bench.relay.begin_turn();
+        count += 1;
+    }
+    assert_eq!((count, bench.messages()), (60, 0));
+}
+
+#[test]
+fn a_round_that_gives_up_its_place_tells_of_failures_first() {
+    let mut bench = Bench::with("news", HOPS);
+    let both = ["x@other.example", "y@slow.example"];
+    for _ in 0..60 {
+        bench.message_to("user0@box.example", &both, b"x");
+    }
+    let mut failed = 0;
+    for _ in 0..1_000 {
+        match bench.relay.next_group(&Only(OTHER), NOW) {
+            Some(group) => {
+                assert_eq!(group.key, OTHER);
+                bench.end(&group, Fate::Failed, &Reply::new(550, (1, 1), "nobody"), NOW);
+                failed += 1;
+            }
+            // The notices take a turn.
+            None => bench.sync(NOW),
+        }
+        bench.relay.begin_turn();
+    }
+    assert_eq!(failed, 60, "the slow one holds them up");
+    let told = bench.answer("list --json").matches("\"from\":\"\"").count();
+    assert!(told >= 30, "{told} of those who gave up their places");
+}
+
+#[test]
+fn an_old_message_that_gives_up_its_place_is_tried_before_it_expires() {
+    let mut bench = Bench::with("old", HOPS);
+    for _ in 0..60 {
+        bench.message_to("user0@box.example", &["x@other.example", "y@slow.example"], b"x");
+    }
+    let old = after(6 * 24 * 3_600_000);
+    let try_all = |bench: &mut Bench, key, fate| {
+        let mut tried = 0;
+        for _ in 0..1_000 {
+            match bench.relay.next_group(&Only(key), old) {
+                Some(group) => {
+                    bench.end(&group, fate, &later(), old);
+                    tried += 1;
+                }
+                // Warnings and bounces take a turn.
+                None => bench.sync(old),
+            }
+            bench.relay.begin_turn();
+        }
+        tried
+    };
+    assert_eq!((try_all(&mut bench, OTHER, Fate::Delivered), bench.relay.counters.expired), (60, 0));
+    let tried = try_all(&mut bench, SLOW, Fate::Deferred);
+    assert_eq!((tried, bench.relay.counters.expired), (60, 60));
+}
+
+#[test]
+fn a_group_whose_destination_failed_while_it_waited_is_not_tried() {
+    let mut bench = Bench::with("rests", HOPS);
+    bench.message_to("a@b.example", &["x@other.example", "y@slow.example"], b"x");
+    let group = bench.relay.next_group(&Only(OTHER), NOW).unwrap();
+    assert!(bench.relay.next_group(&Only(OTHER), NOW).is_none(), "the other group waits for room");
+    slot(&mut bench, SLOW);
+    bench.relay.destination_failed(SLOW, "192.0.2.1:25", true, &later(), NOW);
+    assert!(bench.group(NOW).is_none());
+    bench.end(&group, Fate::Delivered, &ok(), NOW);
+    assert!(bench.answer("list --json").contains("later"), "it is deferred by what the host said");
+    assert!(bench.relay.rounds.is_empty());
+}
+
+#[test]
+fn a_recipient_with_room_does_not_wait_for_one_without() {
+    let routes: std::string::String = (0..6)
+        .map(|n| {
+            format!("[[route]]\nto = [\"slow{n}.example\"]\nvia = \"smarthost\"\nhosts = [\"192.0.2.{n}:25\"]\ntls = \"none\"\n")
+        })
+        .collect();
+    let mut bench = Bench::with("room", &routes);
+    let to: Vec<std::string::String> = (0..6).map(|n| format!("x@slow{n}.example")).collect();
+    bench.message_to("a@b.example", &to.iter().map(std::string::String::as_str).collect::<Vec<_>>(), b"x");
+    let key = |route| Key { route, domain: 0 };
+    let only =
+        |bench: &mut Bench, route| bench.relay.next_group(&Only(key(route)), NOW).map(|group| group.key);
+    assert_eq!(only(&mut bench, 0), Some(key(0)));
+    assert_eq!(only(&mut bench, 9), None, "more than can be remembered have no room");
+    for route in [5, 3, 1] {
+        assert_eq!(only(&mut bench, route), Some(key(route)));
+        assert_eq!(only(&mut bench, route), None);
+    }
+    assert_eq!(bench.group(NOW).map(|group| group.key), Some(key(2)), "in the order of the envelope");
+}
+
+#[test]
+fn a_free_connection_goes_to_who_waits_for_it_before_the_line() {
+    let mut bench = Bench::with("begun", HOPS);
+    let first = bench.message_to("a@b.example", &["x@other.example", "y@slow.example"], b"x");
+    let group = bench.relay.next_group(&Only(OTHER), NOW).unwrap();
+    assert!(bench.relay.next_group(&Only(OTHER), NOW).is_none());
+    bench.message_to("a@b.example", &["z@slow.example"], b"x");
+    let next = bench.relay.next_for(SLOW, NOW).unwrap();
+    assert_eq!(next.round, group.round, "{first}");
+}
+
+const DISCARD: &str = "[[route]]\nto = [\"slow.example\"]\nvia = \"discard\"\n";
+
+#[test]
+fn a_long_line_takes_as_many_turns_as_it_needs() {
+    let mut bench = Bench::with("turns", DISCARD);
+    for _ in 0..3 * TAKEN_UP {
+        bench.message_to("a@b.example", &["x@slow.example"], b"x");
+    }
+    for turn in 1..=3 {
+        bench.relay.begin_turn();
+        assert!(bench.group(NOW).is_none(), "discarded mail goes nowhere");
+        assert_eq!(bench.messages(), (3 - turn) * TAKEN_UP);
+        assert_eq!(bench.relay.next_delivery_ms(NOW), Some(NOW.mono_ms), "the next turn comes at once");
+    }
+    bench.relay.begin_turn();
+    assert_eq!(bench.relay.next_delivery_ms(NOW), None);
+}
+
+#[test]
+fn after_a_reload_all_find_their_destination_before_one_goes() {
+    let mut bench = Bench::with("reload", HOPS);
+    for _ in 0..300 {
+        bench.message_to("a@b.example", &["x@other.example"], b"x");
+    }
+    bench.reload("", NOW);
+    let mut turns = 0;
+    while bench.relay.is_placing() {
+        assert!(bench.group(NOW).is_none() && bench.messages() == 300, "nobody knows yet where to");
+        assert_eq!(bench.relay.next_delivery_ms(NOW), Some(NOW.mono_ms));
+        bench.relay.begin_turn();
+        bench.relay.tick(NOW);
+        turns += 1;
+    }
+    assert_eq!(turns, 3);
+}
