@@ -6,7 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use pillarbox::limits::{REPLY_INPUT_OCTETS, RESPONSE_OCTETS};
 use pillarbox::smtp::buffer::Buffer;
 use pillarbox::smtp::client::{
-    Login, Next, Outcome, Output, Protocol, Recipient, Scope, Session, Terms, Transaction, Verdict, Waiting,
+    Login, Next, Outcome, Output, Protocol, Recipient, Scope, Session, StartTls, Terms, Transaction, Verdict,
+    Waiting,
 };
 use pillarbox::smtp::command::{Body, Notify};
 use pillarbox::smtp::sasl::{Mechanism, Mechanisms};
@@ -48,7 +49,13 @@ fuzz_target!(|data: &[u8]| {
         .fold(Mechanisms::NONE, |set, (mechanism, _)| set.with(mechanism));
     let login = if has(2) { Login { mechanisms, covered: has(3) } } else { Login::NONE };
     let terms = Terms { hostname: "me.example", pipelining: has(1), login };
-    let (mut session, mut out) = (Session::new(protocol), Output::new());
+    let start_tls = match (has(5), has(6)) {
+        (false, _) => StartTls::Never,
+        (true, false) => StartTls::IfOffered,
+        (true, true) => StartTls::Required,
+    };
+    let (mut session, mut out) = (Session::new(protocol).with_start_tls(start_tls), Output::new());
+    let mut is_secure = false;
     let (mut input, mut rest, mut said) = (Buffer::<REPLY_INPUT_OCTETS>::new(), data, Vec::new());
     let (mut group, mut begun) = (Group::default(), 0);
     let piece = usize::from(*piece).max(1);
@@ -73,8 +80,14 @@ fuzz_target!(|data: &[u8]| {
                     assert_eq!(session.waiting(), Waiting::Closed);
                 }
             }
+            Next::StartTls => {
+                assert!(input.is_empty() && start_tls != StartTls::Never && !is_secure);
+                is_secure = true;
+                session.secured();
+            }
             Next::Ready if begun == 2 => session.quit(),
             Next::Ready => {
+                assert!(is_secure || start_tls != StartTls::Required, "a message in the clear");
                 assert!(group.verdicts.iter().all(Option::is_some), "everybody gets an outcome");
                 begun += 1;
                 let transaction = Transaction {
