@@ -72,6 +72,42 @@ fn json_has_every_key() {
 }
 
 #[test]
+fn everyone_is_listed_with_what_they_were_told() {
+    let folder = Folder::new("told");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Rcpt(path) if path.contains("nobody@") => Act::Say("550 5.1.1 nobody here"),
+        Event::Rcpt(path) if path.contains("busy@") => Act::Say("450 4.2.1 busy"),
+        Event::Rcpt(path) if path.contains("full@") => Act::Say("452 4.2.2 full"),
+        _ => Act::Friendly,
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address()).set("queue", "retry", "[\"1h\"]");
+    let relay = config.start();
+    let to = ["busy@remote.test", "nobody@remote.test", "b@remote.test", "full@remote.test"];
+    Client::hello(relay.port).deliver("a@local.test", &to, &message("x\r\n"));
+    let told = || {
+        let entry = config.queue().into_iter().find(|entry| entry.key("from").text() == "a@local.test")?;
+        let told = entry.key("recipients").list().iter();
+        let told: Vec<_> =
+            told.map(|r| [r.key("state").text(), r.key("reply").text()].map(ToOwned::to_owned)).collect();
+        told.iter().any(|[state, _]| state == "failed").then_some(told)
+    };
+    let expected = [
+        ["pending", "450 4.2.1 busy"],
+        ["failed", "550 5.1.1 nobody here"],
+        ["delivered", "250 2.0.0 ok"],
+        ["pending", "452 4.2.2 full"],
+    ];
+    let shown = wait_for("the bounce", told);
+    let is_same = |(shown, expected): (&[String; 2], &[&str; 2])| {
+        shown[0] == expected[0]
+            && (shown[1] == expected[1] || expected[0] == "delivered" && shown[1].starts_with("250"))
+    };
+    assert!(shown.iter().zip(&expected).all(is_same), "{shown:?}");
+    relay.stop();
+    assert_eq!(told().expect("it is still there"), shown);
+}
+
+#[test]
 fn listed_and_shown_with_and_without_a_relay() {
     let folder = Folder::new("list");
     let (config, relay, _) = with_queue(&folder, 3);

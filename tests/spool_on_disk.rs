@@ -62,9 +62,9 @@ fn pass(store: &mut Store<RealDisk>, octets: u64) {
         let message = store.poll().unwrap().result.unwrap();
         assert_eq!(whole(store, message.place), octets);
         let mut status = store.status(message.place).unwrap();
-        status.reply(0, "450 4.2.0 later");
+        status.reply(0, RecipientState::Pending, "450 4.2.0 later");
         store.record(message.place, &status, 1).unwrap();
-        assert_eq!(store.status(message.place).unwrap().reply, "450 4.2.0 later");
+        assert_eq!(store.status(message.place).unwrap().reply_of(0), "450 4.2.0 later");
         status.set(0, RecipientState::Delivered);
         let mark = store.finish(message.place, &status, 2).unwrap();
         assert_eq!(store.progress(mark), Progress::Waiting);

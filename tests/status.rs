@@ -76,6 +76,7 @@ fn metrics_say_what_status_says() {
     assert_eq!(samples["pillarbox_memory_ceiling_bytes"], memory);
     assert_eq!(samples["pillarbox_spool_max_bytes"], status.key("spool").key("max_bytes").number());
     assert_eq!(samples["pillarbox_sessions_max"], status.key("sessions").key("max").number());
+    assert_eq!(samples["pillarbox_sessions_max"], 32.0, "as many as the configuration says");
     relay.stop();
 }
 

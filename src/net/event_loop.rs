@@ -504,10 +504,12 @@ impl EventLoop {
         }
     }
 
-    /// How many slots are in use, for `status`.
+    /// How many slots are in use, for `status`. Those for programs of this machine are not among the
+    /// sessions that the configuration speaks of.
     fn figures(&self) -> Figures {
         let (used, max) = self.outbounds.used();
-        let sessions = Share { used: self.inbound.iter().flatten().count(), max: self.inbound.len() };
+        let sessions = &self.inbound[..usize::from(self.config.limits.sessions).min(self.inbound.len())];
+        let sessions = Share { used: sessions.iter().flatten().count(), max: sessions.len() };
         Figures { sessions, deliveries: Share { used, max }, ceiling_octets: self.ceiling_octets }
     }
 

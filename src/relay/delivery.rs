@@ -113,6 +113,7 @@ impl Relay {
                 let is_owed = !is_told && matches!(notify, Notify::On { success: true, .. });
                 let state = if is_owed { RecipientState::Owed } else { RecipientState::Delivered };
                 round.status.set(who, state);
+                round.status.reply(who, state, &text::<REPLY_TEXT_OCTETS>(reply));
                 round.answers.note(who, reply, said_by);
                 // The last one is written down as the round closes, in the same turn.
                 if round.custody == Custody::Ours && !round.status.is_done(round.recipients) {
@@ -122,11 +123,12 @@ impl Relay {
             }
             Fate::Deferred => {
                 self.counters.deferred += 1;
-                round.status.reply(who, &text::<REPLY_TEXT_OCTETS>(reply));
+                round.status.reply(who, RecipientState::Pending, &text::<REPLY_TEXT_OCTETS>(reply));
                 round.answers.note(who, reply, said_by);
                 "deferred"
             }
             Fate::Failed => {
+                round.status.reply(who, RecipientState::Failed, &text::<REPLY_TEXT_OCTETS>(reply));
                 round.answers.fail(who, reply, said_by);
                 if round.custody == Custody::Ours {
                     self.counters.bounced += 1;
@@ -206,7 +208,7 @@ impl Relay {
         let round = self.rounds.at(index);
         for who in 0..round.recipients {
             if round.status.state(who) == RecipientState::Pending && !round.answers.failed().has(who) {
-                let last = round.status.reply.as_str();
+                let last = round.status.reply_of(who);
                 let reply = match last {
                     "" => Reply::new(554, (4, 7), "delivery took too long"),
                     _ => Reply::new(554, (4, 7), format_args!("delivery took too long; last reply: {last}")),

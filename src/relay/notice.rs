@@ -250,7 +250,7 @@ impl Relay {
         self.recent.note(format_args!("{} {what}", round.id), now.unix_s);
         for who in round.answers.failed().iter() {
             let reply = round.answers.failure(who).map(text::<REPLY_TEXT_OCTETS>);
-            round.status.reply(who, &reply.unwrap_or_default());
+            round.status.reply(who, RecipientState::Pending, &reply.unwrap_or_default());
         }
         round.answers.forgive();
         self.close_round(index, now);

@@ -35,6 +35,7 @@ mod outcome;
 mod reader;
 mod real_disk;
 mod recover;
+mod replies;
 mod staging;
 mod status;
 mod store;

@@ -4,9 +4,8 @@
 //! entry of another id, or a broken one, means that every recipient is pending: a duplicate at
 //! worst, never a loss.
 
-use heapless::String;
-
 use super::id::Id;
+use super::replies::Replies;
 use crate::limits::{RECIPIENTS, STATUS_OCTETS};
 
 const VERSION: u8 = 1;
@@ -16,13 +15,10 @@ const WARNED: u8 = 4;
 const STATES_OCTETS: usize = RECIPIENTS / 4;
 const REPLY_AT: usize = 32 + STATES_OCTETS;
 const CRC_AT: usize = STATUS_OCTETS - 4;
-/// Octets of reply text that an entry keeps.
+/// Octets of reply text that an entry keeps: of the last reply, and of older ones where that is short.
 pub const STATUS_REPLY_OCTETS: usize = CRC_AT - REPLY_AT;
 
 const _: () = assert!(STATUS_REPLY_OCTETS >= 120 && STATUS_REPLY_OCTETS <= u8::MAX as usize);
-
-/// In place of a recipient's number: the reply is that of all who are pending.
-pub const EVERYBODY: u16 = u16::MAX;
 
 /// Where a recipient stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +50,7 @@ pub struct Status {
     pub arrived_unix_s: u64,
     /// Wall clock at the last try; 0: none or unknown.
     pub tried_unix_s: u64,
-    /// The recipient that `reply` belongs to, or `EVERYBODY`.
-    pub replied: u16,
-    /// The last reply, or the last error in words.
-    pub reply: String<STATUS_REPLY_OCTETS>,
+    replies: Replies,
     states: [u8; STATES_OCTETS],
 }
 
@@ -72,8 +65,7 @@ impl Status {
             tries: 0,
             arrived_unix_s: 0,
             tried_unix_s: 0,
-            replied: 0,
-            reply: String::new(),
+            replies: Replies::none(),
             states: [0; STATES_OCTETS],
         }
     }
@@ -103,33 +95,15 @@ impl Status {
         }
     }
 
-    /// Keeps the last reply, as much of it as fits. The same reply to another recipient makes it
-    /// that of all who are pending.
-    pub fn reply(&mut self, recipient: u16, text: &str) {
-        let kept = text.get(..self.reply.len()).unwrap_or_default();
-        let again = !text.is_empty()
-            && kept == self.reply
-            && (self.reply.len() == STATUS_REPLY_OCTETS || text.len() == kept.len());
-        if again && self.replied != recipient {
-            self.replied = EVERYBODY;
-            return;
-        }
-        self.replied = recipient;
-        self.reply.clear();
-        for c in text.chars() {
-            if self.reply.push(c).is_err() {
-                break;
-            }
-        }
+    /// Keeps what recipient `n`, who stands or is about to stand so, was told last: a reply, or an error
+    /// in words.
+    pub fn reply(&mut self, n: u16, state: RecipientState, text: &str) {
+        self.replies.note(n, state, text);
     }
 
-    /// The last reply, if it is that of this recipient.
-    pub fn reply_of(&self, recipient: u16) -> &str {
-        let is_theirs = match self.replied {
-            EVERYBODY => self.state(recipient) == RecipientState::Pending,
-            replied => replied == recipient,
-        };
-        if is_theirs { &self.reply } else { "" }
+    /// What recipient `n` was told last; nothing if that did not fit.
+    pub fn reply_of(&self, n: u16) -> &str {
+        self.replies.of(n, self.state(n))
     }
 
     /// True if nothing is left to do for a message of that many recipients.
@@ -145,13 +119,13 @@ impl Status {
         e[0] = VERSION;
         e[1] = flag(self.held, HELD) | flag(self.removed, REMOVED) | flag(self.warned, WARNED);
         e[2..4].copy_from_slice(&self.tries.to_le_bytes());
-        e[4..6].copy_from_slice(&self.replied.to_le_bytes());
-        e[6] = self.reply.len() as u8;
+        let (first, rest) = self.replies.encode();
+        e[4..7].copy_from_slice(first);
         e[8..16].copy_from_slice(&self.id.number().to_le_bytes());
         e[16..24].copy_from_slice(&self.arrived_unix_s.to_le_bytes());
         e[24..32].copy_from_slice(&self.tried_unix_s.to_le_bytes());
         e[32..REPLY_AT].copy_from_slice(&self.states);
-        e[REPLY_AT..REPLY_AT + self.reply.len()].copy_from_slice(self.reply.as_bytes());
+        e[REPLY_AT..CRC_AT].copy_from_slice(rest);
         let crc = crc32c::crc32c(&e[..CRC_AT]);
         e[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         e
@@ -186,18 +160,17 @@ fn valid(e: &[u8; STATUS_OCTETS]) -> Option<Status> {
     if crc != crc32c::crc32c(&e[..CRC_AT]) || e[0] != VERSION {
         return None;
     }
-    let reply = e.get(REPLY_AT..REPLY_AT + usize::from(e[6]))?;
+    let replies = Replies::decode(*e[4..].first_chunk()?, e[REPLY_AT..].first_chunk()?);
     Some(Status {
         id: Id::from_number(u64_at(8)?),
         held: e[1] & HELD != 0,
         removed: e[1] & REMOVED != 0,
         warned: e[1] & WARNED != 0,
         tries: u16_at(2)?,
-        replied: u16_at(4)?,
         arrived_unix_s: u64_at(16)?,
         tried_unix_s: u64_at(24)?,
         states: *e[32..].first_chunk()?,
-        reply: String::try_from(core::str::from_utf8(reply).ok()?).ok()?,
+        replies,
     })
 }
 
@@ -224,7 +197,7 @@ mod tests {
                         ][usize::from(state)],
                     );
                 }
-                s.reply(3, &reply);
+                s.reply(3, RecipientState::Pending, &reply);
                 s
             },
         )
@@ -263,25 +236,6 @@ mod tests {
         assert!(!s.is_done(4));
         s.removed = true;
         assert!(s.is_done(4));
-    }
-
-    #[test]
-    fn a_reply_to_one_and_to_all() {
-        let mut s = Status::new(Id::default());
-        s.reply(0, "451 4.4.1 refused");
-        assert_eq!((s.reply_of(0), s.reply_of(1)), ("451 4.4.1 refused", ""));
-        s.reply(1, "451 4.4.1 refused");
-        s.set(2, RecipientState::Delivered);
-        assert_eq!(
-            (s.reply_of(0), s.reply_of(1), s.reply_of(2)),
-            ("451 4.4.1 refused", "451 4.4.1 refused", "")
-        );
-        s.reply(1, "450 4.2.1 busy");
-        assert_eq!((s.reply_of(0), s.reply_of(1)), ("", "450 4.2.1 busy"));
-        let long = "x".repeat(300);
-        s.reply(1, &long);
-        s.reply(2, &long);
-        assert_eq!(s.replied, EVERYBODY);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Outside {
             self.now_ms += 7;
             let Stage::Answered(place) = known.stage else { continue };
             let mut status = Status::new(id);
-            status.reply(0, "250 2.0.0 ok");
+            status.reply(0, RecipientState::Delivered, "250 2.0.0 ok");
             let recipients = known.paths.len() as u16;
             match chance.below(5) {
                 0 if recipients > 1 => {
@@ -303,7 +303,7 @@ pub fn furnished() -> (Shared, Outside) {
     for (&id, known) in &outside.messages {
         if let Stage::Answered(place) = known.stage {
             let mut status = Status::new(id);
-            status.reply(0, "450 4.2.0 later");
+            status.reply(0, RecipientState::Pending, "450 4.2.0 later");
             known.delivered.iter().for_each(|&n| status.set(n, RecipientState::Delivered));
             store.record(place, &status, 0).unwrap();
         }
@@ -316,6 +316,6 @@ pub fn furnished() -> (Shared, Outside) {
     world.borrow_mut().reboot(Loss::Nothing);
     let large = world.borrow().names(Folder::Large).len();
     assert!(large > 0 && found.len() > large + 2, "{large} of {} messages are large", found.len());
-    assert!(found.iter().any(|(_, status)| !status.reply.is_empty()), "some have a status");
+    assert!(found.iter().any(|(_, status)| !status.reply_of(0).is_empty()), "some have a status");
     (world, outside)
 }
