@@ -103,6 +103,10 @@ fn one_bounce_tells_of_all_that_failed() {
     );
     let Some(report) = Report::read(&wait_notice(&config, "me")) else { return };
     assert_eq!(report.header("to"), "me@local.test");
+    assert!(
+        report.header("received").starts_with("by relay.test (pillarbox) id "),
+        "as all mail in a mailbox"
+    );
     assert_eq!(report.parts(), ["text/plain", "message/delivery-status", "message/rfc822"]);
     let of_message = report.0.key("message");
     assert_eq!(of_message.key("reporting-mta").text(), "dns; relay.test");

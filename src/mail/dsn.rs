@@ -158,13 +158,15 @@ impl<'a> Notice<'a> {
     /// Those of `sink`, here and below: the notice is broken then.
     pub fn begin<E, S: FnMut(&[u8]) -> Result<(), E>>(self, mut sink: S) -> Result<Text<'a, S>, E> {
         let (host, id, boundary) = (Ascii(self.hostname), Ascii(self.id), self.boundary());
+        let date = self.date;
         put(
             &mut sink,
             format_args!(
-                "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n\
+                "Received: by {host} (pillarbox) id {id};\r\n\t{date}\r\n\
+                 From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n\
                  To: <{}>\r\n\
                  Subject: {}\r\n\
-                 Date: {}\r\n\
+                 Date: {date}\r\n\
                  Message-ID: <{id}@{host}>\r\n\
                  Auto-Submitted: auto-replied\r\n\
                  MIME-Version: 1.0\r\n\
@@ -172,7 +174,6 @@ impl<'a> Notice<'a> {
                  \tboundary=\"{boundary}\"\r\n",
                 Printable(self.to),
                 self.worst.subject(),
-                self.date,
             ),
         )?;
         if self.eight_bit {

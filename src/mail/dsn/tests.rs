@@ -47,7 +47,9 @@ fn to<'a>(forward_path: &'a str, action: Action, reply: &'a str, host: &'a str) 
     Recipient { forward_path, orcpt: "", action, reply, host }
 }
 
-const EXPECTED: &str = "From: Mail Delivery System <MAILER-DAEMON@mx.example>
+const EXPECTED: &str = "Received: by mx.example (pillarbox) id 0198f3a2c1-0008;
+\tThu, 01 Jan 1970 00:01:00 +0000
+From: Mail Delivery System <MAILER-DAEMON@mx.example>
 To: <s@y.example>
 Subject: Undelivered mail returned to sender
 Date: Thu, 01 Jan 1970 00:01:00 +0000
