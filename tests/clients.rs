@@ -182,7 +182,7 @@ fn other_protocols_are_named_and_closed() {
     let relay = config.start();
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     assert_eq!(talk(relay.port, hello).lines().count(), 1, "the greeting, and the end");
-    relay.wait_log(&["closed", "client=127.0.0.1", "TLS on a plain port"]);
+    relay.wait_log(&["closed", "client=127.0.0.1 reason=\"TLS on a plain port"]);
     let said = talk(relay.port, b"GET / HTTP/1.1\r\nHost: relay.test\r\n\r\nMAIL FROM:<a@b>\r\n");
     assert!(said.contains("221 2.7.0") && said.lines().count() == 2, "{said}");
     relay.wait_log(&["closed", "client=127.0.0.1", "HTTP"]);

@@ -122,6 +122,7 @@ fn a_user_that_is_missing_is_a_mistake() {
         assert_eq!(output.status.code(), Some(78), "{command}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("there is no user \"no-such-user\""), "{said}");
+        assert!(said.contains(".toml:") && said.contains(": run.user: "), "it says where: {said}");
     }
     // The default counts as named. Where there is such a user, nothing can be seen.
     if User::from_name("pillarbox").is_ok_and(|user| user.is_some()) {
@@ -177,4 +178,28 @@ fn what_the_configuration_does_not_name_is_out_of_reach() {
     relay.signal(Signal::SIGHUP);
     relay.wait_log(&["sandbox", &outside.display().to_string(), "restart"]);
     relay.stop();
+}
+
+#[test]
+fn a_port_that_is_not_ours_to_take() {
+    let (true, Some(setpriv)) = (peers::is_root(), peers::find("setpriv")) else {
+        return eprintln!("SKIPPED: only root becomes another user");
+    };
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    if first.trim().parse::<u16>().is_ok_and(|first| first <= 25) {
+        return eprintln!("SKIPPED: everyone may listen on port 25 here");
+    }
+    let public = Public::new("port");
+    let copy = public.0.join("pillarbox");
+    fs::copy(program().get_program(), &copy).expect("a copy that others can run");
+    let config = Config::new(&public.0, "a").listener("address = \"127.0.0.1:25\"");
+    let user = User::from_name("nobody").expect("the users").expect("nobody");
+    chown(config.folder(), Some(user.uid.as_raw()), None).expect("its owner");
+    let mut command = std::process::Command::new(setpriv);
+    command.args(["--reuid", "nobody", "--clear-groups"]);
+    command.arg(copy).args(["serve", "-c"]).arg(config.write());
+    let output = peers::run(&mut command, b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("can't listen on 127.0.0.1:25: Permission denied"), "{said}");
 }

@@ -240,6 +240,22 @@ fn bad_configurations_name_line_and_column() {
         let said = judge(&folder, text);
         assert!(said.contains(&format!("bad.toml{place}")), "{text:?} at {place}: {said}");
     }
+    // What is wrong only on this machine has its place too.
+    let own = "[run]\nuser = \"\"\n";
+    for (text, place) in [
+        ("[access]\nusers_file = \"/none/users\"\n", ":4:15: access.users_file: "),
+        (
+            "[tls]\ncertificate_file = \"/none/cert.pem\"\nkey_file = \"/none/key.pem\"\n",
+            ":4:21: tls.certificate_file: ",
+        ),
+        (
+            "[[route]]\nto = [\"a.test\"]\nvia = \"discard\"\n[[route]]\nvia = \"smarthost\"\nhosts = [\"h.test:25\"]\nusername = \"u\"\npassword_file = \"/none/secret\"\n",
+            ":10:18: route.password_file: ",
+        ),
+    ] {
+        let said = judge(&folder, &format!("{own}{text}"));
+        assert_eq!(said.matches(&format!("bad.toml{place}")).count(), 1, "{text:?} at {place}: {said}");
+    }
     let output = peers::run(program().args(["check", "-c", "/nonexistent/pillarbox.toml"]), b"");
     assert_eq!(output.status.code(), Some(78), "a configuration that was named must exist");
 }

@@ -12,13 +12,13 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
 use super::{complain, connect, load, logins, print};
-use crate::config::{Config, Loaded, Via};
+use crate::config::{Config, Loaded, Via, located};
 use crate::dns::resolver::Failure;
 use crate::net::ceiling::memory_ceiling;
 use crate::net::names;
 use crate::net::tls::Credentials;
 use crate::relay::aliases::Aliases;
-use crate::relay::{group, route};
+use crate::relay::{group, mailbox, route};
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
 /// File systems that are gone after a power cut, by their magic number.
@@ -33,7 +33,10 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
     let config = &loaded.config;
     let mut mistakes = mistakes(config);
     let credentials = Credentials::load(config).map_err(|more| mistakes.extend(more)).ok();
-    mistakes.iter().for_each(complain);
+    // A file that is not there was noticed twice.
+    let is_first = |(at, mistake): &(usize, &String)| !mistakes[..*at].contains(mistake);
+    let told = mistakes.iter().enumerate().filter(is_first);
+    told.for_each(|(_, mistake)| complain(located(loaded.file.as_deref(), mistake)));
     warnings(&loaded).iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     let ceiling = memory_ceiling(config, credentials.as_ref().map_or(0, |c| c.octets)).div_ceil(1024);
     let ceiling = format!("memory: at most {ceiling} KiB with this configuration");
@@ -130,6 +133,12 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
     if route::find(config, "", &config.postmaster).is_none_or(|at| is_reject(config, at)) {
         warn("no route takes mail for the postmaster: mail servers must (RFC 5321 4.5.1)");
     }
+    if has_no_mailbox(config, &config.postmaster) {
+        warn(&format!(
+            "postmaster: {:?} has neither mailbox nor alias: its mail is refused",
+            config.postmaster
+        ));
+    }
     if catches_elsewhere(config) {
         warn(
             "aliases: \"*\" takes every name without an alias where the mailboxes are not Maildirs of ours: write NAME: NAME for each of them",
@@ -183,6 +192,20 @@ fn mx_warning(config: &Config) -> Option<String> {
         ));
     }
     Some(format!("route {} (mx): no name server can tell about {hostname:?} now: mail would wait", at + 1))
+}
+
+/// True if mail for a local address would be refused, as far as can be seen.
+fn has_no_mailbox(config: &Config, address: &str) -> bool {
+    let via = route::find(config, "", address).and_then(|at| config.route.get(usize::from(at)));
+    let Some(Via::Maildir(maildir)) = via.map(|route| &route.via) else { return false };
+    let is_alias = || {
+        let aliases = Aliases::open(config, 0).ok().flatten();
+        let table = aliases.as_ref().map(Aliases::table);
+        address.rsplit_once('@').is_some_and(|(local, domain)| {
+            table.is_some_and(|t| t.find(local, domain).or_else(|| t.catch_all(domain)).is_some())
+        })
+    };
+    mailbox::check(maildir, address).is_err_and(|reply| reply.code() == 550) && !is_alias()
 }
 
 /// True if unknown names are caught at a domain whose mailboxes nobody here can look up.
@@ -287,6 +310,7 @@ mod tests {
         assert!(warned("").contains("no [[listen]]"));
         assert!(warned("[access]\nrelay_from = [\"0.0.0.0/0\"]\n").contains("open relay"));
         assert!(warned("local_domains = []\n").contains("for the postmaster"));
+        assert!(warned("postmaster = \"nobody-here@host.test\"\n").contains("neither mailbox nor alias"));
         let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test\"]\nvia = \"reject\"\n";
         assert!(warned(all).contains("route 1 takes everything"));
         assert!(warned("[spool]\nmax_size = \"1024GiB\"\n").contains("KiB left"));

@@ -32,8 +32,14 @@ pub fn warnings(config: &Config) -> Vec<String> {
         if config.tls.certificate_file.is_none() && !in_clear {
             warn("access.users_file: nobody can log in without TLS: write [tls] with a certificate, or plaintext_auth_from".to_owned());
         }
-        if access.cram_md5 && Users::read(file).is_ok_and(|(users, _)| !users.has_clear()) {
-            warn("access.cram_md5: no user is stored in clear (pillarbox password --clear), so CRAM-MD5 is not offered".to_owned());
+        if access.cram_md5
+            && let Ok((users, _)) = Users::read(file)
+        {
+            if !users.has_clear() {
+                warn("access.cram_md5: no user is stored in clear (pillarbox password --clear), so CRAM-MD5 is not offered".to_owned());
+            } else if users.has_hashed() {
+                warn("access.cram_md5: programs that try CRAM-MD5 first (curl, Python) fail for the users that are not stored in clear".to_owned());
+            }
         }
     } else if access.cram_md5 || !access.plaintext_auth_from.is_empty() {
         warn("access: without users_file nobody can log in".to_owned());

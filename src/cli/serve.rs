@@ -1,6 +1,7 @@
 //! `pillarbox serve`: the relay in the foreground.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use nix::unistd::{Gid, Uid, User, chown, setegid, seteuid};
 
 use super::exit::Exit;
 use super::{check, complain, fail};
-use crate::config::{Config, Endpoint, Loaded, LogTarget, Route, Via};
+use crate::config::{Config, Endpoint, Loaded, LogTarget, Route, Via, located};
 use crate::net::ceiling::memory_ceiling;
 use crate::net::confine;
 use crate::net::event_loop::{self, Bound, EventLoop, SUBMITTERS};
@@ -50,13 +51,16 @@ fn serve(config: Arc<Config>, file: Option<PathBuf>) -> Exit {
         );
     }
     if let Some(mistake) = check::mistakes(&config).first() {
-        return refuse(Exit::Config, mistake);
+        return refuse(Exit::Config, located(file.as_deref(), mistake));
     }
     let ready = run_user(&config).and_then(|user| {
         // The lock comes first: a second relay must not get as far as the ports of the first.
         let disk = open_spool(&config, user.as_ref())?;
         let new_folders = missing_folders(&config);
-        let bound = event_loop::bind(&config, handed_over).map_err(|e| refuse(Exit::Unavailable, e))?;
+        let bound = event_loop::bind(&config, handed_over).map_err(|e| match e.kind() {
+            ErrorKind::PermissionDenied => refuse(Exit::Permission, e),
+            _ => refuse(Exit::Unavailable, e),
+        })?;
         if let Some(user) = &user {
             hand_over(&config, &bound, &new_folders, user);
             become_user(user).map_err(|e| refuse(Exit::Permission, e))?;

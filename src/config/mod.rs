@@ -8,6 +8,7 @@
 mod check;
 mod default;
 mod mistake;
+mod place;
 mod print;
 mod quantity;
 mod read;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use mistake::{Mistake, Refused};
+pub use place::located;
 pub use section::nearest;
 pub use types::{
     Auth, Commit, Endpoint, Host, ListenTls, LogLevel, LogTarget, Network, Pattern, Recipients, TlsStart,

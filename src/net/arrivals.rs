@@ -113,7 +113,9 @@ impl Arrivals {
                 Outcome::Waits => {}
                 Outcome::Known(client) => return Some(Arrived::Client(arrival.transport, client, purpose)),
                 Outcome::Refused(why) => {
-                    info!("- closed client={remote}: {why}, which listen.proxy_protocol_from demands of it");
+                    info!(
+                        "- closed client={remote} reason=\"{why}, which listen.proxy_protocol_from demands of it\""
+                    );
                     return Some(Arrived::Refused(remote, purpose));
                 }
                 Outcome::Gone => debug!("- disconnect client={remote}"),

@@ -108,7 +108,7 @@ pub type Bound = (Listener, Purpose);
 
 /// Binds every address of the configuration, but those whose sockets were handed over; an error names the
 /// address.
-pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> Result<Vec<Bound>, String> {
+pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> io::Result<Vec<Bound>> {
     let mut handed_over = Inherited::of(handed_over);
     let mut of = |address: &Endpoint, mode| {
         let listener = match (handed_over.take(address), address) {
@@ -117,7 +117,7 @@ pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> Result<Vec<Bound>, St
             (Found::Nothing, Endpoint::Tcp(address)) => Listener::tcp(*address),
             (Found::Nothing, Endpoint::Unix(path)) => Listener::unix(path, mode),
         };
-        listener.map(Some).map_err(|e| format!("can't listen on {address}: {e}"))
+        listener.map(Some).map_err(|e| io::Error::new(e.kind(), format!("can't listen on {address}: {e}")))
     };
     let mut bound = Vec::new();
     for (number, listen) in config.listen.iter().enumerate() {
@@ -135,9 +135,9 @@ pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> Result<Vec<Bound>, St
     }
     match handed_over.left() {
         None => Ok(bound),
-        Some(address) => {
-            Err(format!("a socket {address} was handed over, and no [[listen]] has this address"))
-        }
+        Some(address) => Err(io::Error::other(format!(
+            "a socket {address} was handed over, and no [[listen]] has this address"
+        ))),
     }
 }
 

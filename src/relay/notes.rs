@@ -234,7 +234,8 @@ impl Relay {
         self.log_refusals(client, session);
         let Some((note, advice)) = session.cause().and_then(of_cause) else { return };
         self.note(client, note);
-        info!("- closed client={}: {}{advice}", client.remote, note.words());
+        let words = note.words();
+        info!("- closed client={} reason={}", client.remote, Quoted::new(format_args!("{words}{advice}")));
     }
 
     /// The session has refused commands by itself, which nobody has written down yet.

@@ -166,6 +166,11 @@ impl Users {
         self.list.iter().any(|user| user.clear.is_some())
     }
 
+    /// True if somebody can't.
+    pub fn has_hashed(&self) -> bool {
+        self.list.iter().any(|user| user.clear.is_none())
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.list.len()
@@ -462,6 +467,7 @@ mod tests {
     fn cram_md5_needs_a_password_in_clear() {
         let users = users("");
         assert!(users.has_clear() && !Users::parse(USER).unwrap().has_clear());
+        assert!(users.has_hashed());
         let ask = request(Exchange::begin(Mechanism::CramMd5, None));
         let Verdict::Challenge(challenge) = users.judge(&ask, "host.test", 7) else { panic!() };
         assert!(std::str::from_utf8(&challenge).unwrap().ends_with(".7@host.test>"));
@@ -559,7 +565,7 @@ mod tests {
         assert_eq!(password(&users, "j\u{fc}rgen", "geheim"), Verdict::Yes);
         let clear = Users::parse(&clear_line(&name, &Secret::new(b"geheim").unwrap())).unwrap();
         assert_eq!(password(&clear, "j\u{fc}rgen", "geheim"), Verdict::Yes);
-        assert!(clear.has_clear());
+        assert!(clear.has_clear() && !clear.has_hashed());
         for bad in ["", "a:b", "#a", " a", "a\n"] {
             assert!(user_name(bad).is_err(), "{bad:?}");
         }
