@@ -95,7 +95,7 @@ pub struct Recipient<'a> {
     pub state: RecipientState,
     /// The `via` of its route.
     pub via: &'a str,
-    /// Its last reply, or while it waits the last one the message got; at most [`REPLY_TEXT_OCTETS`].
+    /// Its last reply, if the status entry had room for it; at most [`REPLY_TEXT_OCTETS`].
     pub reply: &'a str,
     /// Tries of the message so far.
     pub attempts: u16,
@@ -203,10 +203,11 @@ pub fn write_recipient(
 pub fn write_recipient_text(recipient: &Recipient<'_>, out: &mut impl Write) -> fmt::Result {
     let Recipient { to, state, via, reply, attempts } = *recipient;
     write!(out, " <{}> {} via {via}", Quoted::bare(to), state_name(state))?;
-    match attempts {
-        0 => {}
-        1 => out.write_str(", 1 attempt")?,
-        n => write!(out, ", {n} attempts")?,
+    // Tries are counted for the message: those who are done had no part in the later ones.
+    match (state, attempts) {
+        (RecipientState::Delivered | RecipientState::Failed | RecipientState::Owed, _) | (_, 0) => {}
+        (RecipientState::Pending, 1) => out.write_str(", 1 attempt")?,
+        (RecipientState::Pending, n) => write!(out, ", {n} attempts")?,
     }
     if reply.is_empty() { out.write_char('\n') } else { writeln!(out, ": {}", Quoted::new(reply)) }
 }
@@ -296,14 +297,16 @@ pub(super) mod tests {
     fn columns_stand_below_their_heads() {
         let mut head = String::new();
         write_queue_head(Form::Text, &mut head).unwrap();
-        let text = written(Form::Text, &MESSAGE, &[RECIPIENT]);
+        let done = Recipient { state: RecipientState::Delivered, reply: "250 ok", ..RECIPIENT };
+        let text = written(Form::Text, &MESSAGE, &[RECIPIENT, done]);
         let mut lines = text.lines();
         let line = lines.next().unwrap();
         assert_eq!(head.find("sender"), line.find("<a@b.example>"));
         assert_eq!(head.find("state"), line.find("waiting"));
         assert_eq!(head.trim_end().find("next try"), line.find("in 3m"));
         let told = r#"    <x@y.example> pending via smarthost, 2 attempts: "450 4.2.0 \"later\"""#;
-        assert_eq!((lines.next(), lines.next()), (Some(told), None));
+        let done = r#"    <x@y.example> delivered via smarthost: "250 ok""#;
+        assert_eq!((lines.next(), lines.next(), lines.next()), (Some(told), Some(done), None));
     }
 
     #[test]
