@@ -90,6 +90,28 @@ mod tests {
     }
 
     #[test]
+    fn users_that_cram_md5_shuts_out_are_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = std::env::temp_dir().join(format!("pillarbox-cram-{}", std::process::id()));
+        let hashed = "new:SCRAM-SHA-256$10000$rCeqKoYiVRiprr5qZeujhg==$v+88TNCz6mQ7dwzSRVDzO4IQZB92RbMB5oiPoub9MY8=$btUh+bbVtwdzAWG6Av02km4nUan3dQIYN7VG4hGL7Rc=\n";
+        let clear = "old:{CLEAR}c2VjcmV0\n";
+        for (users, warning) in [
+            (hashed.to_owned(), "CRAM-MD5 is not offered"),
+            (format!("{hashed}{clear}"), "try CRAM-MD5 first"),
+            (clear.to_owned(), ""),
+        ] {
+            std::fs::write(&file, users).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let access = format!(
+                "[access]\nusers_file = {file:?}\ncram_md5 = true\nplaintext_auth_from = [\"::1\"]\n"
+            );
+            let said = warned(&access);
+            assert!(said.contains(warning) && said.is_empty() == warning.is_empty(), "{said}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
     fn a_next_hop_that_gets_no_secret_is_told() {
         let route = |lines: &str| {
             format!(

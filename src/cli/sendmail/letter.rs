@@ -139,7 +139,18 @@ fn sender(options: &Options, hostname: &str) -> Result<Path, Exit> {
         return Ok(Path::NULL);
     }
     path(&said, Direction::Reverse, hostname)
+        .or_else(|| named(&said, hostname))
         .ok_or_else(|| fail(Exit::Usage, format_args!("the sender {said:?} is no address")))
+}
+
+/// The sender in `Name <address>`, which some programs give.
+fn named(said: &str, hostname: &str) -> Option<Path> {
+    let mut found = Addresses::new(hostname);
+    found.read_argument(said);
+    match (found.paths.as_slice(), found.wrong) {
+        ([one], None) => Some(one.clone()),
+        _ => None,
+    }
 }
 
 fn path(text: &str, direction: Direction, hostname: &str) -> Option<Path> {
@@ -242,6 +253,23 @@ mod tests {
         assert_eq!(recipients, ["root@box.example", "a@b.example", "c@d.example", "e@f.example"]);
         assert_eq!(sender, "me@box.example");
         assert_eq!(content, "To: A <a@b.example>, root\r\nSubject: x\r\n\r\nTo: no@body\r\n");
+    }
+
+    #[test]
+    fn a_sender_may_come_with_its_name() {
+        for (said, sender) in [
+            ("Me Too <a@b.example>", Some("a@b.example")),
+            ("a@b.example, c@d.example", None),
+            ("Me <", None),
+        ] {
+            let options =
+                Options { sender: Some(said.to_owned()), recipients: vec!["root".to_owned()], ..options() };
+            assert_eq!(
+                read(&options, "\nx\n").ok().map(|(_, sender, _)| sender).as_deref(),
+                sender,
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -137,9 +137,9 @@ impl Piece {
 
 fn refused(fault: Fault) -> Reply {
     let what = match fault {
-        Fault::BareCr => "a CR without LF",
-        Fault::BareLf => "an LF without CR",
-        Fault::Nul => "a NUL",
+        Fault::BareCr => "a CR without LF stands in the content; lines must end in CRLF",
+        Fault::BareLf => "an LF without CR stands in the content; lines must end in CRLF",
+        Fault::Nul => "a NUL stands in the content; that is no text",
     };
-    Reply::new(550, BAD_CONTENT, format_args!("{what} stands in the content; lines must end in CRLF"))
+    Reply::new(550, BAD_CONTENT, what)
 }
