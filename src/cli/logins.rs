@@ -1,6 +1,9 @@
 //! What `check` says of logins: files with secrets that are wrong or open to all, and logins that would
 //! never come about.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use crate::config::{Auth, Config, Smarthost, TlsStrictness, Via};
 use crate::relay::secret::SECRET_FILE_OCTETS;
 use crate::relay::users::{self, Users};
@@ -48,6 +51,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
         warn("access.plaintext_auth_from holds everyone: passwords cross the Internet in clear".to_owned());
     }
     for (number, host) in smarthosts(config) {
+        for program in [&host.password_command, &host.token_command].into_iter().filter_map(|c| c.first()) {
+            if let Some(why) = cannot_run(Path::new(program)) {
+                warn(format!("route {number}: nobody can log in, {program} can't be run: {why}"));
+            }
+        }
         let covered = host.tls == TlsStrictness::Verify || host.certificate_sha256.is_some();
         if host.username.is_some() && !covered && !host.plaintext_auth {
             let ways = match host.auth {
@@ -61,6 +69,18 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     found
+}
+
+/// Why a program that was named by its path can't be run; others are looked for when they are needed.
+fn cannot_run(program: &Path) -> Option<String> {
+    if !program.is_absolute() {
+        return None;
+    }
+    match program.metadata() {
+        Err(e) => Some(e.to_string()),
+        Ok(it) if it.is_file() && it.permissions().mode() & 0o111 != 0 => None,
+        Ok(_) => Some("it is no program".to_owned()),
+    }
 }
 
 /// The smarthosts, with the number of their route from 1.
@@ -122,6 +142,12 @@ mod tests {
         assert!(warned(&route("tls = \"none\"\nauth = \"plain\"")).contains("nothing can be sent"));
         for fine in ["tls = \"none\"\nauth = \"cram-md5\"", "tls = \"none\"\nplaintext_auth = true"] {
             assert_eq!(warned(&route(fine)), "");
+            for (program, words) in
+                [("/bin/sh", ""), ("/nonexistent/p", "No such file"), ("/etc", "no program")]
+            {
+                let told = warned(&route(fine).replace("\"p\"", &format!("{program:?}")));
+                assert!(told.contains(words) && told.is_empty() == words.is_empty(), "{told}");
+            }
         }
     }
 }
