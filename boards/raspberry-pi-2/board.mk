@@ -4,7 +4,7 @@ QEMU = arm
 QEMU_CPU = cortex-a7
 TIER = 1
 FLAGS = -Ctarget-feature=+thumb-mode
-OPT_LEVEL = s
+OPT_LEVEL = z
 MAX_BYTES = 1572864
 PACKAGES = deb tarball
 PACKAGE_ARCH = armhf
