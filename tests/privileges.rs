@@ -182,7 +182,7 @@ fn what_the_configuration_does_not_name_is_out_of_reach() {
 
 #[test]
 fn a_port_that_is_not_ours_to_take() {
-    let (true, Some(setpriv)) = (peers::is_root(), peers::find("setpriv")) else {
+    let (true, Some(setpriv)) = (peers::is_root(), peers::find_in_system("setpriv")) else {
         return eprintln!("SKIPPED: only root becomes another user");
     };
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
@@ -192,7 +192,7 @@ fn a_port_that_is_not_ours_to_take() {
     let public = Public::new("port");
     let copy = public.0.join("pillarbox");
     fs::copy(program().get_program(), &copy).expect("a copy that others can run");
-    let config = Config::new(&public.0, "a").listener("address = \"127.0.0.1:25\"");
+    let config = Config::new(&public.0, "a").on_port(25);
     let user = User::from_name("nobody").expect("the users").expect("nobody");
     chown(config.folder(), Some(user.uid.as_raw()), None).expect("its owner");
     let mut command = std::process::Command::new(setpriv);
