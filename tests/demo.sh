@@ -32,9 +32,11 @@ until_true() {
     echo "demo: waited in vain for: $*" >&2
     return 1
 }
+# Below the ports that the system hands out by itself: no client's socket can have it meanwhile.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null ||
-        echo $((20000 + RANDOM % 20000))
+    local port
+    while port=$((10000 + RANDOM % 10000)) && listens "$port"; do :; done
+    echo "$port"
 }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 

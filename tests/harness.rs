@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::process::Command;
 
-use support::Folder;
 use support::client::Client;
 use support::json::Json;
 use support::message::{
@@ -13,6 +14,7 @@ use support::message::{
 };
 use support::next_hop::{Act, Event, NextHop};
 use support::peers::{self, Server, find, smtp_source};
+use support::{Folder, free_port};
 
 #[test]
 fn every_pattern_from_client_to_next_hop() {
@@ -112,6 +114,23 @@ fn contents_are_handled_with_care() {
     assert!(large(300_000).len() >= 300_000);
     assert_eq!(field(b"A: 1\r\nFolded: x\r\n y\r\n\r\nA: 2\r\n", "folded").as_deref(), Some("x y"));
     assert_eq!(field(b"A: 1\r\n\r\nB: 2\r\n", "B"), None);
+}
+
+/// A peer takes its port some time after it was chosen. Were it one of those that the system hands out,
+/// another test's socket could have it by then.
+#[test]
+fn ports_given_out_are_nobody_elses() {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("the range");
+    let first_of_system: u16 = range.split_whitespace().next().expect("a port").parse().expect("a number");
+    let ports: BTreeSet<u16> = (0..200).map(|_| free_port()).collect();
+    assert_eq!(ports.len(), 200, "each is given out once");
+    assert!(
+        *ports.last().expect("ports") < first_of_system,
+        "{ports:?}, the system's from {first_of_system}"
+    );
+    for port in ports {
+        drop(TcpListener::bind(("127.0.0.1", port)).expect("still free"));
+    }
 }
 
 #[test]

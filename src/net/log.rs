@@ -319,47 +319,52 @@ impl Write for Lines {
 mod tests {
     use super::*;
 
-    fn file(test: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("pillarbox-log-{}-{test}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        path
+    /// A path of one test's own; what lies there, and rotated beside it, goes with the value.
+    struct Place(PathBuf);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+            let _ = std::fs::remove_file(rotated_name(&self.0));
+        }
+    }
+
+    fn file(test: &str) -> Place {
+        Place(std::env::temp_dir().join(format!("pillarbox-log-{}-{test}", std::process::id())))
     }
 
     #[test]
     fn lines_of_a_file_are_stamped_and_it_is_rotated_once() {
-        let path = file("rotated");
+        let place = file("rotated");
+        let path = &place.0;
         let mut lines = Lines::new(Sink::File(Rotated::open(path.clone(), 200).unwrap()));
         for n in 0..9 {
             writeln!(lines, "id-{n} accepted from=<a@b>").unwrap();
             lines.flush().unwrap();
         }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let old = std::fs::read_to_string(path.with_extension("1")).or_else(|_| {
-            let mut name = path.clone().into_os_string();
-            name.push(".1");
-            std::fs::read_to_string(name)
-        });
-        let old = old.unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let old = std::fs::read_to_string(rotated_name(path)).unwrap();
         assert!(text.len() <= 200 && old.len() <= 200);
         let last = text.lines().last().unwrap();
         assert!(last.ends_with("Z id-8 accepted from=<a@b>") && last.starts_with("20"), "{last}");
-        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn where_nothing_can_be_renamed_the_content_moves() {
-        let path = file("emptied");
+        let place = file("emptied");
+        let path = &place.0;
         let mut log = Rotated::open(path.clone(), 200).unwrap();
         log.write(b"before\n").unwrap();
-        log.empty_into(&rotated_name(&path)).unwrap();
+        log.empty_into(&rotated_name(path)).unwrap();
         log.write(b"after\n").unwrap();
-        assert_eq!(std::fs::read(rotated_name(&path)).unwrap(), b"before\n");
-        assert_eq!((std::fs::read(&path).unwrap(), log.octets), (b"after\n".to_vec(), 6));
+        assert_eq!(std::fs::read(rotated_name(path)).unwrap(), b"before\n");
+        assert_eq!((std::fs::read(path).unwrap(), log.octets), (b"after\n".to_vec(), 6));
     }
 
     #[test]
     fn a_log_daemon_may_come_later_and_go_for_a_while() {
-        let daemon = file("daemon");
+        let place = file("daemon");
+        let daemon = &place.0;
         let socket = UnixDatagram::unbound().unwrap();
         socket.set_nonblocking(true).unwrap();
         let mut lines = Lines::new(Sink::Syslog { socket, daemon: daemon.clone() });
@@ -368,7 +373,7 @@ mod tests {
             // Longer than the ring all in all: some go round its end.
             writeln!(lines, "{n} before {}", "x".repeat(1500)).unwrap();
             lines.flush().unwrap();
-            let server = UnixDatagram::bind(&daemon).unwrap();
+            let server = UnixDatagram::bind(daemon).unwrap();
             for line in 0..8 {
                 writeln!(lines, "{n} line {line} {}", "y".repeat(1500)).unwrap();
                 lines.flush().unwrap();
@@ -381,7 +386,7 @@ mod tests {
                 }
             }
             drop(server);
-            std::fs::remove_file(&daemon).unwrap();
+            std::fs::remove_file(daemon).unwrap();
         }
         assert_eq!(told.len(), 27, "{told:?}");
         assert_eq!((&*told[9], &*told[10]), ("1 before ", "1 line 0 "));

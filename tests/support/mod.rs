@@ -16,7 +16,9 @@ pub mod peers;
 pub mod relay;
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
@@ -61,17 +63,26 @@ impl Drop for Folder {
     }
 }
 
-/// A loopback port that was free a moment ago. Each is given out once in this process.
+/// A loopback port that nothing has, and that nothing but its taker will be given: below those that the
+/// system hands out by itself to whoever asks for any, out of a block that this process holds by its
+/// first port for as long as it runs.
 pub fn free_port() -> u16 {
-    static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("no test panics while it holds this");
+    const BLOCK: u16 = 64;
+    static HELD: Mutex<(Vec<TcpListener>, Range<u16>)> = Mutex::new((Vec::new(), 0..0));
+    let mut held = HELD.lock().expect("no test panics while it holds this");
+    let (guards, block) = &mut *held;
     loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("a bound socket").port();
-        if !given.contains(&port) {
-            given.push(port);
-            return port;
+        for port in block.by_ref() {
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
         }
+        let (guard, first) = (20_000..32_768)
+            .step_by(BLOCK.into())
+            .find_map(|first| Some((TcpListener::bind(("127.0.0.1", first)).ok()?, first)))
+            .expect("a block of free ports");
+        guards.push(guard);
+        *block = first + 1..first + BLOCK;
     }
 }
 
