@@ -5,12 +5,14 @@
 //! what is no address is reported rather than passed over, for mail that reaches only some of its
 //! recipients without a word is lost mail.
 
+use core::convert::Infallible;
 use core::str;
 
 use heapless::Vec;
 
-use super::field::{Kind, LineStart};
+use super::field::Kind;
 use super::lexer::{Lexer, Part};
+use super::section::{Piece, Section};
 use crate::limits::PATH_OCTETS;
 
 /// Something between two commas.
@@ -27,33 +29,15 @@ pub enum Entry<'a> {
 #[derive(Debug)]
 pub struct Recipients {
     names: [&'static str; 3],
-    state: State,
+    /// A field is remembered as one of interest, or not.
+    section: Section<bool>,
     list: List,
-}
-
-#[derive(Debug)]
-enum State {
-    /// At the start of a line behind a field of interest, another one, or nothing.
-    Start {
-        start: LineStart,
-        reading: bool,
-    },
-    Field {
-        reading: bool,
-    },
-    Body,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Start { start: LineStart::new(), reading: false }
-    }
 }
 
 impl Recipients {
     /// Before the first octet.
     pub fn original() -> Self {
-        Self { names: ["To", "Cc", "Bcc"], state: State::default(), list: List::default() }
+        Self { names: ["To", "Cc", "Bcc"], section: Section::FIRST, list: List::default() }
     }
 
     /// The same for the fields of someone who sends a message on.
@@ -63,39 +47,32 @@ impl Recipients {
 
     /// Takes content, split anywhere; `each` sees every entry when it is complete.
     pub fn read(&mut self, octets: &[u8], each: &mut impl FnMut(Entry<'_>)) {
-        for octet in octets {
-            match &mut self.state {
-                State::Body => return,
-                State::Field { reading } => {
-                    if *reading {
-                        self.list.push(*octet, each);
-                    }
-                    if *octet == b'\n' {
-                        self.state = State::Start { start: LineStart::new(), reading: *reading };
-                    }
-                }
-                State::Start { start, reading } => {
-                    let Some(kind) = start.push(*octet) else { continue };
-                    let reading = match kind {
-                        Kind::Continuation => *reading,
-                        _ => {
-                            self.list.end(each);
-                            self.names.into_iter().any(|name| start.is(name))
+        let Self { names, section, list } = self;
+        let Ok(()) = section.follow(octets, |piece| {
+            Ok::<_, Infallible>(match piece {
+                Piece::Line(Kind::Continuation, _, before) => Section::Field(before.unwrap_or(false)),
+                Piece::Line(kind, start, _) => {
+                    list.end(each);
+                    match kind {
+                        Kind::Field | Kind::Continuation => {
+                            Section::Field(names.iter().any(|name| start.is(name)))
                         }
-                    };
-                    self.state = match kind {
-                        Kind::Field | Kind::Continuation => State::Field { reading },
-                        Kind::Blank | Kind::Text => State::Body,
-                    };
+                        Kind::Blank | Kind::Text => Section::Body,
+                    }
                 }
-            }
-        }
+                Piece::More(reading, octets) => {
+                    octets.iter().filter(|_| reading).for_each(|octet| list.push(*octet, each));
+                    Section::Field(reading)
+                }
+                Piece::Body(_) => Section::Body,
+            })
+        });
     }
 
     /// The content is complete.
     pub fn finish(&mut self, each: &mut impl FnMut(Entry<'_>)) {
         self.list.end(each);
-        self.state = State::Body;
+        self.section = Section::Body;
     }
 }
 

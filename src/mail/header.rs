@@ -5,6 +5,7 @@
 
 use super::date::Date;
 use super::field::{Kind, LineStart, put};
+use super::section::{Piece, Section};
 use crate::limits::RECEIVED_LINES;
 
 /// What is to be changed; the same for all calls about one message.
@@ -35,7 +36,7 @@ pub struct Missing<'a> {
 /// Follows one message.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    state: State,
+    section: Section<Fate>,
     received: u32,
     found: Found,
 }
@@ -48,25 +49,6 @@ struct Found {
     from: bool,
 }
 
-#[derive(Debug)]
-enum State {
-    /// At the start of a line.
-    Start {
-        start: LineStart,
-        before: Before,
-    },
-    /// Inside a field.
-    Field(Fate),
-    Body,
-}
-
-/// What stands before a line.
-#[derive(Clone, Copy, Debug)]
-enum Before {
-    Nothing,
-    Field(Fate),
-}
-
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -74,21 +56,11 @@ enum Fate {
     Dropped,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::FIRST
-    }
-}
-
-impl State {
-    const FIRST: Self = Self::Start { start: LineStart::new(), before: Before::Nothing };
-}
-
 impl Scanner {
     /// Before the first octet.
     pub const fn new() -> Self {
         let found = Found { date: false, message_id: false, from: false };
-        Self { state: State::FIRST, received: 0, found }
+        Self { section: Section::FIRST, received: 0, found }
     }
 
     /// Takes decoded content (clean CRLF lines, split anywhere) and gives what is to be stored to
@@ -103,31 +75,14 @@ impl Scanner {
         octets: &[u8],
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rest = octets;
-        while let Some((&octet, after)) = rest.split_first() {
-            match &mut self.state {
-                State::Body => return sink(rest),
-                State::Field(fate) => {
-                    let fate = *fate;
-                    let end = rest.iter().position(|octet| *octet == b'\n');
-                    let (field, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-                    if let Fate::Kept = fate {
-                        sink(field)?;
-                    }
-                    if end.is_some() {
-                        self.state = State::Start { start: LineStart::new(), before: Before::Field(fate) };
-                    }
-                    rest = after;
-                }
-                State::Start { start, before } => {
-                    rest = after;
-                    if let Some(kind) = start.push(octet) {
-                        let (start, before) = (core::mem::take(start), *before);
-                        self.state = self.line(rules, kind, &start, before, sink)?;
-                    }
-                }
-            }
-        }
+        let mut section = core::mem::replace(&mut self.section, Section::Body);
+        section.follow(octets, |piece| match piece {
+            Piece::Line(kind, start, before) => self.line(rules, kind, start, before, sink),
+            Piece::More(Fate::Dropped, _) => Ok(Section::Field(Fate::Dropped)),
+            Piece::More(Fate::Kept, octets) => sink(octets).map(|()| Section::Field(Fate::Kept)),
+            Piece::Body(octets) => sink(octets).map(|()| Section::Body),
+        })?;
+        self.section = section;
         Ok(())
     }
 
@@ -140,11 +95,11 @@ impl Scanner {
         rules: &Rules<'_>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        match core::mem::replace(&mut self.state, State::Body) {
-            State::Body => Ok(()),
-            State::Start { start, .. } if start.octets().is_empty() => self.complete(rules, sink),
-            State::Start { start, before } => self.line(rules, Kind::Text, &start, before, sink).map(drop),
-            State::Field(fate) => {
+        match core::mem::replace(&mut self.section, Section::Body) {
+            Section::Body => Ok(()),
+            Section::Start { start, .. } if start.octets().is_empty() => self.complete(rules, sink),
+            Section::Start { start, before } => self.line(rules, Kind::Text, &start, before, sink).map(drop),
+            Section::Field(fate) => {
                 if let Fate::Kept = fate {
                     sink(b"\r\n")?;
                 }
@@ -170,42 +125,42 @@ impl Scanner {
         rules: &Rules<'_>,
         kind: Kind,
         start: &LineStart,
-        before: Before,
+        before: Option<Fate>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<State, E> {
+    ) -> Result<Section<Fate>, E> {
         match (kind, before) {
             (Kind::Field, _) => {
                 self.note(start);
                 let dropped = rules.drop_bcc && (start.is("Bcc") || start.is("Resent-Bcc"))
                     || rules.drop_return_path && start.is("Return-Path");
                 if dropped {
-                    return Ok(State::Field(Fate::Dropped));
+                    return Ok(Section::Field(Fate::Dropped));
                 }
                 sink(start.octets())?;
-                Ok(State::Field(Fate::Kept))
+                Ok(Section::Field(Fate::Kept))
             }
-            (Kind::Continuation, Before::Field(Fate::Dropped)) => Ok(State::Field(Fate::Dropped)),
-            (Kind::Continuation, Before::Field(Fate::Kept)) => {
+            (Kind::Continuation, Some(Fate::Dropped)) => Ok(Section::Field(Fate::Dropped)),
+            (Kind::Continuation, Some(Fate::Kept)) => {
                 sink(start.octets())?;
-                Ok(State::Field(Fate::Kept))
+                Ok(Section::Field(Fate::Kept))
             }
             (Kind::Blank, _) => {
                 self.complete(rules, sink)?;
                 sink(start.octets())?;
-                Ok(State::Body)
+                Ok(Section::Body)
             }
             // The first line of a mailbox file, piped in by old programs; a field to Postfix too.
-            (Kind::Text, Before::Nothing) if is_mailbox_line(start.octets()) => {
+            (Kind::Text, None) if is_mailbox_line(start.octets()) => {
                 sink(b"X-Mailbox-Line: ")?;
                 sink(start.octets())?;
-                Ok(State::Field(Fate::Kept))
+                Ok(Section::Field(Fate::Kept))
             }
             // The line is the body's first: without an empty line it would be part of our fields.
-            (Kind::Text, _) | (Kind::Continuation, Before::Nothing) => {
+            (Kind::Text, _) | (Kind::Continuation, None) => {
                 self.complete(rules, sink)?;
                 sink(b"\r\n")?;
                 sink(start.octets())?;
-                Ok(State::Body)
+                Ok(Section::Body)
             }
         }
     }

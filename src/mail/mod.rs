@@ -8,4 +8,5 @@ mod lexer;
 pub mod qualify;
 pub mod received;
 pub mod rewrite;
+mod section;
 pub mod seven_bit;

@@ -12,6 +12,7 @@ use heapless::Vec;
 
 use super::field::{Kind, LineStart};
 use super::lexer::{Lexer, Part};
+use super::section::{Piece, Section};
 use crate::limits::GAP_OCTETS;
 
 /// The fields that are lists of addresses (RFC 5322 3.6.2, 3.6.3, 3.6.6).
@@ -33,28 +34,12 @@ const FIELDS: [&str; 12] = [
 /// Completes the addresses of one message.
 #[derive(Debug, Default)]
 pub struct Qualifier {
-    state: State,
+    section: Section<Addresses>,
     entry: Entry,
 }
 
-#[derive(Debug)]
-enum State {
-    /// At the start of a line behind a field with addresses, another one, or nothing.
-    Start {
-        start: LineStart,
-        addresses: bool,
-    },
-    Field {
-        addresses: bool,
-    },
-    Body,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Start { start: LineStart::new(), addresses: false }
-    }
-}
+/// True for the field of a list of addresses.
+type Addresses = bool;
 
 impl Qualifier {
     /// Takes content (clean CRLF lines, split anywhere) and gives it on to `sink`, its bare addresses
@@ -68,33 +53,16 @@ impl Qualifier {
         octets: &[u8],
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rest = octets;
-        while let Some((&octet, after)) = rest.split_first() {
-            match &mut self.state {
-                State::Body => return sink(rest),
-                State::Field { addresses } => {
-                    let addresses = *addresses;
-                    let end = rest.iter().position(|octet| *octet == b'\n');
-                    let (line, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-                    if addresses {
-                        self.entry.write(domain, line, sink)?;
-                    } else {
-                        sink(line)?;
-                    }
-                    if end.is_some() {
-                        self.state = State::Start { start: LineStart::new(), addresses };
-                    }
-                    rest = after;
-                }
-                State::Start { start, addresses } => {
-                    rest = after;
-                    if let Some(kind) = start.push(octet) {
-                        let (start, addresses) = (core::mem::take(start), *addresses);
-                        self.state = self.line(domain, kind, &start, addresses, sink)?;
-                    }
-                }
+        let mut section = core::mem::replace(&mut self.section, Section::Body);
+        section.follow(octets, |piece| match piece {
+            Piece::Line(kind, start, before) => self.line(domain, kind, start, before, sink),
+            Piece::More(true, octets) => {
+                self.entry.write(domain, octets, sink).map(|()| Section::Field(true))
             }
-        }
+            Piece::More(false, octets) => sink(octets).map(|()| Section::Field(false)),
+            Piece::Body(octets) => sink(octets).map(|()| Section::Body),
+        })?;
+        self.section = section;
         Ok(())
     }
 
@@ -108,9 +76,9 @@ impl Qualifier {
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.entry.end(domain, sink)?;
-        match core::mem::replace(&mut self.state, State::Body) {
-            State::Start { start, .. } => sink(start.octets()),
-            State::Field { .. } | State::Body => Ok(()),
+        match core::mem::replace(&mut self.section, Section::Body) {
+            Section::Start { start, .. } => sink(start.octets()),
+            Section::Field(_) | Section::Body => Ok(()),
         }
     }
 
@@ -120,19 +88,19 @@ impl Qualifier {
         domain: &str,
         kind: Kind,
         start: &LineStart,
-        addresses: bool,
+        before: Option<Addresses>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<State, E> {
-        if kind == Kind::Continuation && addresses {
+    ) -> Result<Section<Addresses>, E> {
+        if kind == Kind::Continuation && before == Some(true) {
             self.entry.write(domain, start.octets(), sink)?;
-            return Ok(State::Field { addresses });
+            return Ok(Section::Field(true));
         }
         self.entry.end(domain, sink)?;
         sink(start.octets())?;
         Ok(match kind {
-            Kind::Field => State::Field { addresses: FIELDS.iter().any(|name| start.is(name)) },
-            Kind::Continuation => State::Field { addresses: false },
-            Kind::Blank | Kind::Text => State::Body,
+            Kind::Field => Section::Field(FIELDS.iter().any(|name| start.is(name))),
+            Kind::Continuation => Section::Field(false),
+            Kind::Blank | Kind::Text => Section::Body,
         })
     }
 }

@@ -23,6 +23,7 @@ use heapless::Vec;
 
 use self::from::From;
 use super::field::{Kind, LineStart};
+use super::section::{Piece, Section};
 use crate::limits::{FIELD_NAME_OCTETS, FROM_OCTETS, PATH_OCTETS};
 
 /// Octets of a display name that is made of an address.
@@ -40,24 +41,13 @@ pub struct Sender<'a> {
 /// Rewrites one message.
 #[derive(Debug, Default)]
 pub struct Rewriter {
-    state: State,
+    section: Section<Fate>,
     /// The value of `From:`; `None` before the field.
     from: Option<Vec<u8, FROM_OCTETS>>,
     /// What of it makes a `Reply-To:`.
     answer: Range<usize>,
     /// There is a `Reply-To:`.
     answered: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    /// At the start of a line behind a field, or nothing.
-    Start {
-        start: LineStart,
-        before: Fate,
-    },
-    Field(Fate),
-    Body,
 }
 
 /// What becomes of a field.
@@ -69,12 +59,6 @@ enum Fate {
     Kept,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::Start { start: LineStart::new(), before: Fate::Passed }
-    }
-}
-
 impl Rewriter {
     /// Octets that come out more than went in at most, for [`Rewriter::write`] of one octet: what was
     /// kept, the field that is made of it, and its copies.
@@ -84,7 +68,7 @@ impl Rewriter {
 
     /// True if the header section is over: what comes now passes as it is.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Body)
+        matches!(self.section, Section::Body)
     }
 
     /// Takes content (clean CRLF lines, split anywhere) and gives what it becomes to `sink`.
@@ -97,30 +81,13 @@ impl Rewriter {
         octets: &[u8],
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rest = octets;
-        while let Some((&octet, after)) = rest.split_first() {
-            match &mut self.state {
-                State::Body => return sink(rest),
-                State::Field(fate) => {
-                    let fate = *fate;
-                    let end = rest.iter().position(|octet| *octet == b'\n');
-                    let (line, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-                    let fate = self.value(sender, fate, line, sink)?;
-                    self.state = match end {
-                        Some(_) => State::Start { start: LineStart::new(), before: fate },
-                        None => State::Field(fate),
-                    };
-                    rest = after;
-                }
-                State::Start { start, before } => {
-                    rest = after;
-                    if let Some(kind) = start.push(octet) {
-                        let (start, before) = (core::mem::take(start), *before);
-                        self.state = self.line(sender, kind, &start, before, sink)?;
-                    }
-                }
-            }
-        }
+        let mut section = core::mem::replace(&mut self.section, Section::Body);
+        section.follow(octets, |piece| match piece {
+            Piece::Line(kind, start, before) => self.line(sender, kind, start, before, sink),
+            Piece::More(fate, octets) => self.value(sender, fate, octets, sink).map(Section::Field),
+            Piece::Body(octets) => sink(octets).map(|()| Section::Body),
+        })?;
+        self.section = section;
         Ok(())
     }
 
@@ -133,18 +100,18 @@ impl Rewriter {
         sender: &Sender<'_>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        match core::mem::replace(&mut self.state, State::Body) {
-            State::Body => Ok(()),
-            State::Start { start, before } if start.octets().is_empty() => {
+        match core::mem::replace(&mut self.section, Section::Body) {
+            Section::Body => Ok(()),
+            Section::Start { start, before } if start.octets().is_empty() => {
                 self.author(sender, before, sink)?;
                 self.complete(sender, sink)
             }
-            State::Start { start, before } => self.line(sender, Kind::Text, &start, before, sink).map(drop),
-            State::Field(fate) => {
+            Section::Start { start, before } => self.line(sender, Kind::Text, &start, before, sink).map(drop),
+            Section::Field(fate) => {
                 if fate == Fate::Passed {
                     sink(b"\r\n")?;
                 }
-                self.author(sender, fate, sink)?;
+                self.author(sender, Some(fate), sink)?;
                 self.complete(sender, sink)
             }
         }
@@ -156,26 +123,27 @@ impl Rewriter {
         sender: &Sender<'_>,
         kind: Kind,
         start: &LineStart,
-        before: Fate,
+        before: Option<Fate>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<State, E> {
+    ) -> Result<Section<Fate>, E> {
         if kind == Kind::Continuation {
-            return Ok(State::Field(self.value(sender, before, start.octets(), sink)?));
+            let before = before.unwrap_or(Fate::Passed);
+            return self.value(sender, before, start.octets(), sink).map(Section::Field);
         }
         self.author(sender, before, sink)?;
         match kind {
-            Kind::Field | Kind::Continuation => self.field(start, sink).map(State::Field),
+            Kind::Field | Kind::Continuation => self.field(start, sink).map(Section::Field),
             Kind::Blank => {
                 self.complete(sender, sink)?;
                 sink(start.octets())?;
-                Ok(State::Body)
+                Ok(Section::Body)
             }
             // The line is the body's first: without an empty line it would be part of our fields.
             Kind::Text => {
                 self.complete(sender, sink)?;
                 sink(b"\r\n")?;
                 sink(start.octets())?;
-                Ok(State::Body)
+                Ok(Section::Body)
             }
         }
     }
@@ -231,10 +199,10 @@ impl Rewriter {
     fn author<E>(
         &mut self,
         sender: &Sender<'_>,
-        before: Fate,
+        before: Option<Fate>,
         sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(value) = self.from.as_ref().filter(|_| before == Fate::Kept) else { return Ok(()) };
+        let Some(value) = self.from.as_ref().filter(|_| before == Some(Fate::Kept)) else { return Ok(()) };
         let value = value.trim_ascii_end();
         let from = From::whole(value);
         from.write(sender, sink)?;
