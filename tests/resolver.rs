@@ -1,5 +1,5 @@
 //! The resolver by itself, against name servers that are honest, hostile, broken and silent, and against
-//! dnsmasq.
+//! dnsmasq and unbound.
 
 mod support;
 
@@ -413,4 +413,79 @@ fn dnsmasq_is_understood() {
     assert_eq!(large.len(), 16);
     assert_eq!(large[15], (15, "a-rather-long-name-of-a-host-15.large.test".to_owned()));
     assert_eq!(asker.addresses("elsewhere.example"), Err(Failure::Refusal), "not its own, and nobody to ask");
+}
+
+/// A zone for unbound, which looks names up in it as in any other and follows aliases by itself. Without EDNS
+/// the answer for middle.test is too much for a datagram, that for large.test is in any case.
+fn zone_of_unbound() -> String {
+    let many = |domain: &str, hosts: u32| -> String {
+        (0..hosts)
+            .map(|n| format!("{domain}. MX {n} a-rather-long-name-of-a-host-{n:02}.{domain}.\n"))
+            .collect()
+    };
+    let zone = "$TTL 60
+        . SOA ns.test. hostmaster.test. 1 3600 600 86400 60
+        . NS ns.test.
+        ns.test. A 192.0.2.53
+        x.test. MX 20 mx2.x.test.
+        x.test. MX 10 mx1.x.test.
+        mx1.x.test. A 192.0.2.1
+        mx1.x.test. AAAA 2001:db8::1
+        mx2.x.test. AAAA 2001:db8::2
+        one.test. CNAME two.test.
+        two.test. CNAME three.example.
+        three.example. CNAME x.test.
+        moved.test. DNAME x.test.
+        host.test. CNAME mx1.moved.test.
+        lost.test. CNAME gone.test.
+        ping.test. CNAME pong.test.
+        pong.test. CNAME ping.test.
+        late.test. CNAME dead.test.
+        null.test. MX 0 .\n";
+    [zone.replace("        ", ""), many("middle.test", 12), many("large.test", 40)].concat()
+}
+
+#[test]
+fn unbound_is_understood() {
+    let folder = Folder::new("unbound");
+    let house = "local-zone: house. static\nlocal-data: 'printer.house. A 192.0.2.77'\n\
+        local-data: 'house. MX 5 printer.house.'";
+    let Some(server) = Server::unbound(&folder, &zone_of_unbound(), house) else { return };
+    let mut asker = Asker::new(&[SocketAddr::from(([127, 0, 0, 1], server.port))]);
+    let both = Ok(parsed(&["2001:db8::1", "192.0.2.1"]));
+    assert_eq!(asker.addresses("MX1.x.test"), both);
+    assert_eq!(asker.addresses("mx2.x.test"), Ok(parsed(&["2001:db8::2"])));
+    assert_eq!(asker.addresses("host.test"), both, "an alias that leads through a DNAME");
+    assert_eq!(asker.addresses("x.test"), Err(Failure::NoRecord));
+    assert_eq!(asker.exchangers("mx1.x.test"), Err(Failure::NoRecord));
+    for gone in ["gone.test", "lost.test", "gone.house"] {
+        assert_eq!(asker.addresses(gone), Err(Failure::NoName), "{gone}");
+        assert_eq!(asker.exchangers(gone), Err(Failure::NoName), "{gone}");
+    }
+    // SERVFAIL: a circle, and a server that can't be reached.
+    for failed in ["ping.test", "dead.test", "late.test"] {
+        assert_eq!(asker.exchangers(failed), Err(Failure::Refusal), "{failed}");
+    }
+    let list = [(10, "mx1.x.test".to_owned()), (20, "mx2.x.test".to_owned())];
+    assert_eq!(asker.exchangers("x.test").as_deref(), Ok(&list[..]));
+    assert_eq!(asker.exchangers("one.test").as_deref(), Ok(&list[..]), "three aliases");
+    assert_eq!(asker.addresses("printer.house"), Ok(parsed(&["192.0.2.77"])));
+    assert_eq!(asker.exchangers("house"), Ok(vec![(5, "printer.house".to_owned())]));
+    let (none, why) = asker.hosts("null.test", "", "");
+    assert_eq!((none.len(), why), (0, NoExchanger::NullMx));
+    assert_eq!(asker.exchangers("large.test").map(|list| list.len()), Ok(16), "over TCP");
+}
+
+#[test]
+fn unbound_without_tcp_says_by_edns_what_a_datagram_holds() {
+    let folder = Folder::new("unboundedns");
+    // It takes connections and closes them at once.
+    let closed = "tcp-connection-limit: 127.0.0.0/8 0";
+    let Some(server) = Server::unbound(&folder, &zone_of_unbound(), closed) else { return };
+    let mut asker = Asker::new(&[SocketAddr::from(([127, 0, 0, 1], server.port))]);
+    let middle = asker.exchangers("middle.test").expect("the answer");
+    assert_eq!(middle[11], (11, "a-rather-long-name-of-a-host-11.middle.test".to_owned()));
+    // The connection ends by a close or a reset, as the race goes.
+    let large = asker.exchangers("large.test");
+    assert!(matches!(large, Err(Failure::Silence | Failure::Unreachable)), "{large:?}");
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::{env, thread};
 
-use super::{PATIENCE, free_port, wait_for};
+use super::{Folder, PATIENCE, free_port, wait_for};
 
 /// The program of a peer. Where it is missing the test is skipped aloud, or fails when
 /// `PILLARBOX_PEERS=required` says that nothing may be skipped.
@@ -115,6 +115,27 @@ impl Server {
         let port = free_port();
         command.args(["-n", "-l"]).arg(format!("127.0.0.1:{port}"));
         command.args(["-c", "aiosmtpd.handlers.Mailbox"]).arg(folder);
+        Some(Self::start(command, port))
+    }
+
+    /// `unbound`, to which this zone file is the whole world but for dead.test, which it would have to ask a
+    /// port for on which nobody is; with more lines for its `server:` clause.
+    pub fn unbound(folder: &Folder, zone: &str, more: &str) -> Option<Self> {
+        let program = find("unbound")?;
+        let port = free_port();
+        let zone = folder.write(&format!("zone-{port}"), zone);
+        let text = format!(
+            "server:\n do-daemonize: no\n chroot: \"\"\n username: \"\"\n directory: {folder:?}\n pidfile: \"\"\n \
+             use-syslog: no\n interface: 127.0.0.1@{port}\n port: {port}\n module-config: iterator\n \
+             do-not-query-localhost: no\n outbound-msg-retry: 1\n local-zone: test. nodefault\n{more}\n\
+             remote-control:\n control-enable: no\n\
+             auth-zone:\n name: .\n zonefile: {zone:?}\n for-downstream: no\n\
+             forward-zone:\n name: dead.test.\n forward-addr: 127.0.0.1@{nobody}\n",
+            folder = folder.path(),
+            nobody = free_port(),
+        );
+        let mut command = Command::new(program);
+        command.arg("-c").arg(folder.write(&format!("unbound-{port}.conf"), text));
         Some(Self::start(command, port))
     }
 

@@ -117,6 +117,12 @@ bring_dnsmasq() {
     "$peers/bin/dnsmasq" --version >/dev/null
 }
 
+bring_unbound() {
+    unpack unbound || return 1
+    wrap unbound "$root/usr/sbin/unbound"
+    "$peers/bin/unbound" -V >/dev/null
+}
+
 bring_curl() {
     if command -v curl >/dev/null && curl --version | grep -qw smtp; then
         ln -sf "$(command -v curl)" "$peers/bin/curl"
@@ -186,7 +192,7 @@ bring_lettre() {
     ln -sf "$peers/lettre/debug/lettre-send" "$peers/bin/lettre-send"
 }
 
-[ $# -gt 0 ] || set -- postfix swaks dnsmasq curl msmtp snail python sslyze lettre dovecot prometheus faketime
+[ $# -gt 0 ] || set -- postfix swaks dnsmasq unbound curl msmtp snail python sslyze lettre dovecot prometheus faketime
 for peer in "$@"; do
     "bring_$peer" || missing="$missing $peer"
 done
