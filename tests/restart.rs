@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
 use support::client::Client;
@@ -191,6 +191,27 @@ fn sigterm_says_421_to_those_who_are_there() {
         let rest = String::from_utf8_lossy(&client.rest()).into_owned();
         assert!(rest.starts_with("421 4.3.2"), "{rest:?}");
     }
+}
+
+#[test]
+fn a_next_hop_is_told_quit_before_the_relay_stops() {
+    let folder = Folder::new("quit");
+    let quits = Arc::new(AtomicUsize::new(0));
+    let of_hop = Arc::clone(&quits);
+    let hop = NextHop::scripted(move |_, event| {
+        if matches!(event, Event::Other("QUIT")) {
+            of_hop.fetch_add(1, Ordering::SeqCst);
+        }
+        Act::Friendly
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let relay = config.start();
+    Client::hello(relay.port).deliver("a@client.test", &["b@remote.test"], &message("text\r\n"));
+    relay.wait_log(&["delivered", "b@remote.test"]);
+    // The connection is kept for more, which does not come.
+    assert_eq!(quits.load(Ordering::SeqCst), 0);
+    relay.stop();
+    wait_for("QUIT", || (quits.load(Ordering::SeqCst) == 1).then_some(()));
 }
 
 #[test]

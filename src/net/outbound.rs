@@ -550,7 +550,7 @@ impl Outbound {
         turn.unwrap_or(Turn::Again)
     }
 
-    /// Ends an idle connection because its slot is needed, or because the relay stops.
+    /// Ends an idle connection with QUIT, because its slot is needed or because the relay stops.
     pub fn dismiss(&mut self, with: &mut With<'_>) {
         if let State::Talking { session, .. } = &mut self.state {
             session.quit();
@@ -563,6 +563,9 @@ impl Outbound {
 
     /// The relay stops: what is under way is deferred, for the next start to take up.
     pub fn stop(&mut self, with: &mut With<'_>) {
+        if self.is_idle() {
+            return self.dismiss(with);
+        }
         self.decide(
             &Recipients::all(),
             Fate::Deferred,
