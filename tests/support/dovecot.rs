@@ -134,6 +134,11 @@ impl Dovecot {
         [format!("unix:{}", self.folder.join("base/lmtp").display()), format!("127.0.0.1:{}", self.lmtp)]
     }
 
+    /// The socket at which other servers ask for logins.
+    pub fn logins(&self) -> PathBuf {
+        self.folder.join("base/auth-client")
+    }
+
     /// The Maildir of a user.
     pub fn mailbox(&self, user: &str) -> PathBuf {
         self.folder.join("mail").join(user)

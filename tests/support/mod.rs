@@ -13,6 +13,7 @@ pub mod message;
 pub mod name_server;
 pub mod next_hop;
 pub mod peers;
+pub mod postfix;
 pub mod relay;
 
 use std::net::TcpListener;
