@@ -14,8 +14,9 @@ use super::{check, complain, fail};
 use crate::config::{Config, Endpoint, Loaded, LogTarget, Route, Via, located};
 use crate::net::ceiling::memory_ceiling;
 use crate::net::confine;
-use crate::net::event_loop::{self, Bound, EventLoop, SUBMITTERS};
+use crate::net::event_loop::{self, Bound, EventLoop};
 use crate::net::log as lines;
+use crate::net::places;
 use crate::net::tls::Credentials;
 use crate::relay::MAILBOX_DELIVERIES;
 use crate::relay::medium::{self, Survival};
@@ -109,7 +110,7 @@ fn refuse(exit: Exit, why: impl std::fmt::Display) -> Exit {
 /// Files that can be open at once: a connection and a staging file for each slot, a connection for each
 /// delivery, a message and its draft for each mailbox, and the rest.
 fn open_files(config: &Config) -> u64 {
-    let slots = u64::from(config.limits.sessions) + SUBMITTERS as u64;
+    let slots = places::count(&config.limits) as u64;
     2 * slots + u64::from(config.limits.deliveries) + 2 * MAILBOX_DELIVERIES as u64 + 48
 }
 

@@ -7,11 +7,12 @@
 
 use super::arrivals::Arrivals;
 use super::control::Controls;
-use super::event_loop::{EventLoop, SUBMITTERS};
+use super::event_loop::EventLoop;
 use super::inbound::Inbound;
 use super::log;
 use super::mailboxes::Mailboxes;
 use super::outbounds::Outbounds;
+use super::places;
 use super::secrets::Secrets;
 use super::tls::{Dials, Rooms};
 use crate::config::Config;
@@ -52,7 +53,7 @@ fn users_octets(config: &Config) -> usize {
 
 /// Octets of all that is allocated at start.
 fn table_octets(config: &Config) -> usize {
-    let slots = usize::from(config.limits.sessions) + SUBMITTERS;
+    let slots = places::count(&config.limits);
     let inbound = size_of::<Option<Inbound>>() + size_of::<usize>() + size_of::<bool>();
     slots * inbound
         + Outbounds::octets(usize::from(config.limits.deliveries))
@@ -71,12 +72,11 @@ fn table_octets(config: &Config) -> usize {
 
 /// Octets that TLS takes: buffers made at start, and what rustls has on the heap for each session.
 fn tls_octets(config: &Config) -> usize {
-    let of = |is_wanted, count: u16, each| {
-        let count = usize::from(count);
+    let of = |is_wanted, count: usize, each| {
         if is_wanted { Rooms::octets(count) + count * each + TLS_PASSING_OCTETS } else { 0 }
     };
-    of(config.tls.certificate_file.is_some(), config.limits.sessions, TLS_SERVER_HEAP_OCTETS)
-        + of(Dials::is_wanted(config), config.limits.deliveries, TLS_CLIENT_HEAP_OCTETS)
+    of(config.tls.certificate_file.is_some(), places::count_of_tls(&config.limits), TLS_SERVER_HEAP_OCTETS)
+        + of(Dials::is_wanted(config), usize::from(config.limits.deliveries), TLS_CLIENT_HEAP_OCTETS)
 }
 
 #[cfg(test)]

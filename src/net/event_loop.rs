@@ -5,7 +5,6 @@
 //! the deliveries for which there is room. Nothing in a turn waits.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,13 +23,14 @@ use super::inherited::{Found, Inherited};
 use super::listener::Listener;
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
+use super::places::{self, SUBMITTERS, TRUSTED};
 use super::reload;
 use super::secrets::Secrets;
 use super::tls::{Acceptor, Credentials, Dialler, Dials};
 use super::transport::{Transport, write_once};
 use crate::config::{Config, Endpoint, ListenTls};
 use crate::limits::{DELIVERIES, LISTENERS, SCRATCH_OCTETS, SESSIONS};
-use crate::relay::client::{Client, Remote, counted_as};
+use crate::relay::client::{Client, Remote};
 use crate::relay::health::{Figures, Share};
 use crate::relay::notes::Note;
 use crate::relay::{Relay, StartError};
@@ -46,14 +46,12 @@ const EVENTS: usize = 256;
 const NAP_MS: u64 = 60_000;
 /// How long commits and deliveries may take to end after a request to stop, in milliseconds.
 const GRACE_MS: u64 = 5_000;
-/// Inbound slots kept for programs on this machine, so that strangers can't keep cron from mailing.
-pub const SUBMITTERS: usize = 4;
 
 const SIGNALS: usize = 0;
 const WAKER: usize = 1;
 const DOORS: usize = 2;
 const INBOUND: usize = DOORS + LISTENERS + 3;
-const OUTBOUND: usize = INBOUND + SESSIONS + SUBMITTERS;
+const OUTBOUND: usize = INBOUND + SESSIONS + TRUSTED + SUBMITTERS;
 const ARRIVAL: usize = OUTBOUND + DELIVERIES;
 const CONTROL: usize = ARRIVAL + ARRIVALS;
 
@@ -166,7 +164,7 @@ impl EventLoop {
         };
         // Where syncs run is this line: without it they run in the loop.
         disk.sync_in_helper(wake())?;
-        let slots = usize::from(config.limits.sessions) + SUBMITTERS;
+        let slots = places::count(&config.limits);
         let relay = Relay::open(Arc::clone(&config), slots, disk, clock.now())?;
         let mut doors = Doors::default();
         for (listener, purpose) in bound {
@@ -174,7 +172,7 @@ impl EventLoop {
         }
         let heap = heap_ceiling(&config, credentials.octets);
         Ok(Self {
-            acceptor: Acceptor::new(credentials.server, usize::from(config.limits.sessions), heap),
+            acceptor: Acceptor::new(credentials.server, places::count_of_tls(&config.limits), heap),
             dialler: Dialler::new(credentials.dials, usize::from(config.limits.deliveries), heap),
             outbounds: Outbounds::start(usize::from(config.limits.deliveries), OUTBOUND, wake())?,
             mailboxes: Mailboxes::start(wake())?,
@@ -342,7 +340,7 @@ impl EventLoop {
                 let refused =
                     self.arrivals.open(transport, remote, purpose, self.poll.registry(), now.mono_ms);
                 return if let Err(transport) = refused {
-                    turn_away(transport, remote, &too_many())
+                    turn_away(transport, remote, &places::too_many())
                 };
             }
             self.admit(transport, remote, purpose, now);
@@ -370,19 +368,21 @@ impl EventLoop {
     /// Lets a client in, or turns it away.
     fn admit(&mut self, mut transport: Transport, remote: Remote, purpose: Purpose, now: Now) {
         let Self { inbound, ready, is_ready, config, poll, controls, relay, acceptor, .. } = self;
-        let (role, places) = match purpose {
+        let role = match purpose {
             Purpose::Control => return controls.open(transport, Tongue::Plain, poll.registry(), now),
             Purpose::Metrics => return controls.open(transport, Tongue::Http, poll.registry(), now),
-            Purpose::Submit => (Role::Submission, usize::from(config.limits.sessions)..inbound.len()),
-            Purpose::Smtp { role, .. } => (role, 0..usize::from(config.limits.sessions)),
+            Purpose::Submit => Role::Submission,
+            Purpose::Smtp { role, .. } => role,
         };
         let client = Client::of(config, remote, role);
-        if let Some(reply) = refusal(config, inbound, remote) {
+        if places::has_its_share(&config.limits, inbound, remote) {
             relay.note(&client, Note::TooManySessions);
+            let reply = Reply::new(421, (7, 0), "too many sessions from your address, try again later");
             return turn_away(transport, remote, &reply);
         }
-        let Some(slot) = places.into_iter().find(|&slot| inbound[slot].is_none()) else {
-            return turn_away(transport, remote, &too_many());
+        let slot = match places::find(&config.limits, inbound, &client, purpose) {
+            Ok(slot) => slot,
+            Err(reply) => return turn_away(transport, remote, &reply),
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = poll.registry().register(&mut transport, Token(INBOUND + slot), interest) {
@@ -486,9 +486,10 @@ impl EventLoop {
     }
 
     fn time_out(&mut self, now: Now) {
+        let are_taken = places::are_taken(&self.config.limits, &self.inbound);
         for slot in 0..self.inbound.len() {
             let Some(inbound) = &mut self.inbound[slot] else { continue };
-            if inbound.deadline_ms(&self.timeouts).is_none_or(|deadline| deadline > now.mono_ms) {
+            if inbound.deadline_ms(&self.timeouts, are_taken).is_none_or(|deadline| deadline > now.mono_ms) {
                 continue;
             }
             if inbound.is_handshaking() {
@@ -504,11 +505,11 @@ impl EventLoop {
         }
     }
 
-    /// How many slots are in use, for `status`. Those for programs of this machine are not among the
-    /// sessions that the configuration speaks of.
+    /// How many slots are in use, for `status`. Those behind the ones that anybody gets are not among
+    /// the sessions that the configuration speaks of.
     fn figures(&self) -> Figures {
         let (used, max) = self.outbounds.used();
-        let sessions = &self.inbound[..usize::from(self.config.limits.sessions).min(self.inbound.len())];
+        let sessions = &self.inbound[places::of_anybody(&self.config.limits)];
         let sessions = Share { used: sessions.iter().flatten().count(), max: sessions.len() };
         Figures { sessions, deliveries: Share { used, max }, ceiling_octets: self.ceiling_octets }
     }
@@ -519,7 +520,9 @@ impl EventLoop {
         if controls || !self.ready.is_empty() || self.mailboxes.is_copying() || self.outbounds.is_busy() {
             return now.mono_ms;
         }
-        let inbound = self.inbound.iter().flatten().filter_map(|i| i.deadline_ms(&self.timeouts)).min();
+        let are_taken = places::are_taken(&self.config.limits, &self.inbound);
+        let deadline = |inbound: &Inbound| inbound.deadline_ms(&self.timeouts, are_taken);
+        let inbound = self.inbound.iter().flatten().filter_map(deadline).min();
         // What can't be started now must not keep the loop awake.
         let (doors, deliveries, course) = match self.course {
             Course::Running if self.next_config.is_some() && self.relay.is_delivering() => {
@@ -594,19 +597,6 @@ fn keep_old(mistakes: &str) {
         error!("- {line}");
     }
     error!("- the old configuration stays");
-}
-
-/// Why a client gets no session now, if it does not.
-fn refusal(config: &Config, inbound: &[Option<Inbound>], remote: Remote) -> Option<Reply> {
-    let Remote::Host(address) = remote else { return None };
-    let is_same = |other: IpAddr| counted_as(other) == counted_as(address);
-    let sessions = inbound.iter().flatten().filter(|i| i.address().is_some_and(is_same)).count();
-    (sessions >= usize::from(config.limits.sessions_per_client))
-        .then(|| Reply::new(421, (7, 0), "too many sessions from your address, try again later"))
-}
-
-fn too_many() -> Reply {
-    Reply::new(421, (3, 2), "too many sessions, try again later")
 }
 
 /// Says 421 and closes. A fresh connection's socket buffer has room for one line.

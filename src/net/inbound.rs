@@ -32,6 +32,9 @@ use crate::sys::Now;
 const STEPS: usize = 64;
 /// Content octets that count as progress: less in the time allowed, and the client is too slow.
 const PROGRESS_OCTETS: usize = 1024;
+/// How long a stranger's session may last while none is left for another, in milliseconds, and one more
+/// for each octet of content that it has brought.
+const CROWDED_MS: u64 = 30_000;
 /// How long a peer may take for our last words, in milliseconds.
 const CLOSING_MS: u64 = 10_000;
 
@@ -126,6 +129,8 @@ pub struct Inbound {
     waiting: Waiting,
     /// Content octets since it began; a command that is done counts as enough.
     progress: usize,
+    /// Content octets of the whole session.
+    brought: u64,
 }
 
 const _: () = assert!(size_of::<Option<Inbound>>() <= 8 * 1024, "a plain slot is at most 8 KiB");
@@ -164,6 +169,7 @@ impl Inbound {
             since_ms: now_ms,
             waiting,
             progress: 0,
+            brought: 0,
         }
     }
 
@@ -198,6 +204,11 @@ impl Inbound {
     /// The client's address.
     pub fn address(&self) -> Option<IpAddr> {
         self.client.remote.address()
+    }
+
+    /// True if it may send to nowhere but here: it is not trusted and has not said who it is.
+    pub fn is_stranger(&self) -> bool {
+        !self.client.trusted && self.session.user().is_none()
     }
 
     /// What the poll has told.
@@ -241,6 +252,7 @@ impl Inbound {
             Next::Ask => self.ask(slot, with),
             Next::Content(octets) => {
                 self.progress += octets;
+                self.brought += octets as u64;
                 if let Err(reply) = with.relay.content(slot, &with.scratch[..octets]) {
                     self.session.fail_content(reply);
                 }
@@ -492,16 +504,21 @@ impl Inbound {
         }
     }
 
-    /// When the present wait ends the session; `None` while the wait is for us.
-    pub fn deadline_ms(&self, timeouts: &Timeouts) -> Option<u64> {
+    /// When the present wait ends the session; `None` while the wait is for us. `is_crowded`: there is no
+    /// slot for another stranger.
+    pub fn deadline_ms(&self, timeouts: &Timeouts, is_crowded: bool) -> Option<u64> {
         let wait_ms = match self.waiting {
             _ if self.is_handshaking() => u64::from(TLS_HANDSHAKE_TIMEOUT_S) * 1000,
             Waiting::Command => timeouts.command_ms,
             Waiting::Content => timeouts.data_ms,
-            Waiting::Closing => CLOSING_MS,
+            Waiting::Closing => return Some(self.since_ms + CLOSING_MS),
             Waiting::Answer => return None,
         };
-        Some((self.since_ms + wait_ms).min(self.opened_ms + timeouts.session_ms))
+        let session_ms = match is_crowded && self.is_stranger() {
+            true => timeouts.session_ms.min(CROWDED_MS + self.brought),
+            false => timeouts.session_ms,
+        };
+        Some((self.since_ms + wait_ms).min(self.opened_ms + session_ms))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod mailboxes;
 pub mod names;
 pub mod outbound;
 pub mod outbounds;
+pub mod places;
 pub mod proxy;
 pub mod reload;
 pub mod responder;

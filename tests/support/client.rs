@@ -2,6 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::PATIENCE;
 use super::message::stuff;
@@ -20,6 +23,16 @@ impl Client {
 
     pub fn try_connect(port: u16) -> io::Result<Self> {
         Self::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// Connects from an address of this host, 127.0.0.x.
+    #[track_caller]
+    pub fn connect_from(host: u8, port: u16) -> Self {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, host, 0)).expect("an address of this host");
+        connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).expect("a connection");
+        Self::over(socket.into()).expect("a greeting")
     }
 
     /// Over a connection that is there already; reads the greeting.

@@ -19,18 +19,26 @@ fn run(inbound: &mut Inbound, bench: &mut Bench, secrets: &mut Secrets) -> Turn 
     inbound.run(0, &mut With { terms: &terms, scratch, relay, acceptor, secrets, now: NOW })
 }
 
+/// A greeted client, and its own end of the connection.
+fn open(bench: &mut Bench, remote: Remote, secrets: &mut Secrets) -> (Inbound, UnixStream) {
+    let config = bench.relay.config();
+    let (ours, peer) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let transport = Transport::Unix(mio::net::UnixStream::from_std(ours));
+    let client = Client::of(&config, remote, Role::Relay);
+    let terms = client.terms(&config, Tls::NotOffered, Mechanisms::NONE);
+    let mut inbound = Inbound::open(transport, client, false, &terms, &[], NOW.mono_ms);
+    assert_eq!(run(&mut inbound, bench, secrets), Turn::Wait, "greeted");
+    (inbound, peer)
+}
+
 #[test]
 fn a_peer_that_goes_away_during_the_commit_keeps_its_slot_until_the_answer() {
     let mut bench = Bench::new("commit");
     let config = bench.relay.config();
     let mut secrets = Secrets::start(|| ()).unwrap();
-    let (ours, mut peer) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let transport = Transport::Unix(mio::net::UnixStream::from_std(ours));
-    let client = Client::of(&config, Remote::User(0), Role::Submission);
-    let terms = client.terms(&config, Tls::NotOffered, Mechanisms::NONE);
-    let mut inbound = Inbound::open(transport, client, false, &terms, &[], NOW.mono_ms);
-    assert_eq!(run(&mut inbound, &mut bench, &mut secrets), Turn::Wait, "greeted");
+    let (mut inbound, mut peer) = open(&mut bench, Remote::User(0), &mut secrets);
+    let terms = inbound.client.terms(&config, Tls::NotOffered, Mechanisms::NONE);
     let all = b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@box.example>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\n";
     peer.write_all(all).unwrap();
     drop(peer);
@@ -48,4 +56,31 @@ fn a_peer_that_goes_away_during_the_commit_keeps_its_slot_until_the_answer() {
     assert_eq!(run(&mut inbound, &mut bench, &mut secrets), Turn::Over);
     bench.relay.abandon(slot);
     bench.message("another@b.example", 1, b"the slot is free");
+}
+
+#[test]
+fn a_stranger_lasts_by_what_it_brings_while_others_find_no_slot() {
+    let mut bench = Bench::new("crowded");
+    let mut secrets = Secrets::start(|| ()).unwrap();
+    let timeouts = Timeouts { command_ms: 300_000, data_ms: 600_000, session_ms: 3_600_000 };
+    let (trusted, stranger) = ("127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    let (inbound, _peer) = open(&mut bench, Remote::Host(trusted), &mut secrets);
+    assert_eq!(inbound.deadline_ms(&timeouts, true), Some(NOW.mono_ms + timeouts.command_ms));
+    let (mut inbound, mut peer) = open(&mut bench, Remote::Host(stranger), &mut secrets);
+    assert_eq!(inbound.deadline_ms(&timeouts, false), Some(NOW.mono_ms + timeouts.command_ms));
+    assert_eq!(inbound.deadline_ms(&timeouts, true), Some(NOW.mono_ms + CROWDED_MS));
+    let mut say = |inbound: &mut Inbound, octets: &[u8]| {
+        peer.write_all(octets).unwrap();
+        inbound.ready().refresh();
+        run(inbound, &mut bench, &mut secrets);
+        inbound.deadline_ms(&timeouts, true)
+    };
+    let commands =
+        b"NOOP\r\nEHLO a.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@box.example>\r\nDATA\r\n";
+    assert_eq!(say(&mut inbound, commands), Some(NOW.mono_ms + CROWDED_MS), "commands are nothing brought");
+    let content = say(&mut inbound, &[b"x".repeat(998).as_slice(), b"\r\n"].concat());
+    assert_eq!(content, Some(NOW.mono_ms + CROWDED_MS + 1000));
+    // Its last words have the time that all have.
+    inbound.shut(&Reply::new(421, (4, 2), "timed out, closing the connection"));
+    assert_eq!(say(&mut inbound, b""), Some(NOW.mono_ms + CLOSING_MS));
 }

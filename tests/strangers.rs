@@ -1,0 +1,83 @@
+//! Strangers who take all they can get: the house goes on mailing.
+
+mod support;
+
+use support::client::Client;
+use support::message::{maildir, message};
+use support::relay::Config;
+use support::{Folder, wait_for};
+
+/// A relay that trusts 127.0.0.1 alone, so that the rest of 127/8 are strangers.
+fn config(folder: &Folder) -> Config {
+    Config::new(folder.path(), "a")
+        .maildir("[\"local.test\"]")
+        .set("access", "relay_from", "[\"127.0.0.1\"]")
+        .set("limits", "sessions_per_client", "8")
+}
+
+/// Strangers in every slot of `sessions`, up to eight an address, from 127.0.0.2 on.
+#[track_caller]
+fn crowd(port: u16, sessions: usize) -> Vec<Client> {
+    wait_for("strangers in all slots", || {
+        let mut strangers: Vec<Client> =
+            (0..sessions).map(|number| Client::connect_from(2 + number as u8 / 8, port)).collect();
+        let all_in = strangers.iter().all(|stranger| stranger.greeting.starts_with("220"));
+        all_in.then(|| strangers.iter_mut().for_each(|one| drop(one.expect("EHLO stranger.test", "250"))))?;
+        Some(strangers)
+    })
+}
+
+#[test]
+fn strangers_in_all_sessions_do_not_lock_the_house_out() {
+    let folder = Folder::new("crowd");
+    let config = config(&folder).set("limits", "sessions", "32");
+    let relay = config.start();
+    let mut strangers = crowd(relay.port, 32);
+    for stranger in &mut strangers {
+        stranger.expect("NOOP", "250");
+    }
+    let next = Client::connect_from(9, relay.port).greeting;
+    assert!(next.starts_with("421 4.3.2"), "another stranger: {next}");
+    let mut house: Vec<Client> = (0..4).map(|_| Client::hello(relay.port)).collect();
+    for client in &mut house {
+        let reply = client.deliver("a@client.test", &["b@local.test"], &message("from the house\r\n"));
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    // What the table has beyond `sessions` is bounded too.
+    let fifth = Client::connect(relay.port).greeting;
+    assert!(fifth.starts_with("421 4.3.2"), "{fifth}");
+    // No stranger was thrown out for it, and none gets what is kept for the house.
+    house.pop();
+    let next = Client::connect_from(9, relay.port).greeting;
+    assert!(next.starts_with("421 4.3.2"), "another stranger: {next}");
+    for stranger in &mut strangers {
+        let reply = stranger.deliver("a@stranger.test", &["b@local.test"], &message("from outside\r\n"));
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    wait_for("everybody's mail", || (maildir(&config.mailbox("b")).len() == 36).then_some(()));
+    relay.stop();
+}
+
+#[test]
+fn the_house_alone_has_as_many_sessions_as_are_configured() {
+    let folder = Folder::new("house");
+    let config = config(&folder).set("limits", "sessions", "6");
+    let relay = config.start();
+    let house = wait_for("the session of the start to end", || {
+        let house: Vec<Client> = (0..6).filter_map(|_| Client::hello_or_none(relay.port)).collect();
+        (house.len() == 6).then_some(house)
+    });
+    let seventh = Client::connect(relay.port).greeting;
+    assert!(seventh.starts_with("421 4.3.2"), "{seventh}");
+    let stranger = Client::connect_from(2, relay.port).greeting;
+    assert!(stranger.starts_with("421 4.3.2"), "{stranger}");
+    drop(house);
+    // Five of the house and one stranger: the house may have one more.
+    let mut strangers = crowd(relay.port, 1);
+    let house: Vec<Client> = (0..6).map(|_| Client::hello(relay.port)).collect();
+    let seventh = Client::connect(relay.port).greeting;
+    assert!(seventh.starts_with("421 4.3.2"), "{seventh}");
+    strangers[0].expect("NOOP", "250");
+    drop(house);
+    relay.stop();
+}
