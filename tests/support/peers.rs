@@ -174,7 +174,12 @@ impl Server {
         Some(Self::start(command, port))
     }
 
-    fn start(mut command: Command, port: u16) -> Self {
+    fn start(command: Command, port: u16) -> Self {
+        Self::start_when(command, port, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
+    }
+
+    /// Runs `command` and waits until it listens, which `is_up` knows.
+    pub fn start_when(mut command: Command, port: u16, is_up: impl Fn() -> bool) -> Self {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -185,7 +190,7 @@ impl Server {
             if let Ok(Some(status)) = server.child.try_wait() {
                 panic!("{command:?} ended: {status}");
             }
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+            is_up().then_some(())
         });
         server
     }
