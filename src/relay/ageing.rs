@@ -8,7 +8,6 @@
 use log::{info, warn};
 
 use super::Relay;
-use super::destination::Key;
 use super::queue::{Entry, Index, State};
 use crate::config;
 use crate::spool::Store;
@@ -18,8 +17,10 @@ use crate::sys::Now;
 const LEAP_S: u64 = 60;
 /// Messages whose arrival is written down anew in one turn.
 const DATED: usize = 64;
-/// Lines are looked through for messages that have become old this often at most, in milliseconds.
+/// Lines are looked through this often at most, in milliseconds.
 const SWEEP_MS: u64 = 1_000;
+/// Places of the queue table that are looked at in one turn.
+const SWEPT: usize = 1_024;
 
 /// What the relay remembers of the clock.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +30,30 @@ pub(super) struct Ageing {
     was_sane: bool,
     /// Where in the queue table dating anew goes on, if it is under way.
     dating: Option<usize>,
-    /// Where the search for old messages in lines goes on.
-    sweep: usize,
-    /// When it starts: nobody in a line becomes old before.
-    sweep_ms: u64,
+    sweep: Sweep,
+}
+
+/// The search through the lines of destinations that rest.
+#[derive(Clone, Copy, Debug)]
+enum Sweep {
+    /// Nobody in a line need be looked at before that time.
+    Rests { until_ms: u64 },
+    /// It goes on with that place of the queue table; the next search is due then.
+    GoesOn { place: usize, next_ms: u64 },
+}
+
+impl Sweep {
+    /// Somebody in a line is to be looked at then.
+    fn note(&mut self, ms: u64) {
+        let (Self::Rests { until_ms: next_ms } | Self::GoesOn { next_ms, .. }) = self;
+        *next_ms = ms.min(*next_ms);
+    }
 }
 
 impl Ageing {
     pub fn new(now: Now) -> Self {
         let (ahead_s, was_sane) = (ahead_s(now), now.wall_is_sane());
-        Self { ahead_s, was_sane, dating: None, sweep: 0, sweep_ms: u64::MAX }
+        Self { ahead_s, was_sane, dating: None, sweep: Sweep::Rests { until_ms: u64::MAX } }
     }
 }
 
@@ -93,55 +108,75 @@ impl Relay {
         is_late(&self.config.queue, self.queue.entry(at), now)
     }
 
-    /// True if a destination is left alone for a while.
-    fn rests(&self, key: Key, now: Now) -> bool {
-        let found = self.destinations.find(key);
-        found.is_some_and(|d| self.destinations.at(d).backs_off_until_ms(now.mono_ms).is_some())
+    /// Looks through the lines of destinations that rest, a bounded part of the table a turn. Nobody is left
+    /// to wait there for a turn that with many before them may never come: messages that have become
+    /// old get a round without a try, and those that can go elsewhere too move to another line.
+    pub(super) fn sweep(&mut self, now: Now) {
+        let (mut place, mut next_ms) = match self.ageing.sweep {
+            Sweep::Rests { until_ms } if until_ms <= now.mono_ms => (0, u64::MAX),
+            Sweep::GoesOn { place, next_ms } => (place, next_ms),
+            Sweep::Rests { .. } => return,
+        };
+        while !self.pauses && place < self.queue.capacity() && self.share.swept < SWEPT {
+            let Some(ripe_ms) = self.look_at_line(place, now) else { break };
+            next_ms = next_ms.min(ripe_ms);
+            self.share.swept += 1;
+            place += 1;
+        }
+        self.ageing.sweep = match place < self.queue.capacity() {
+            true => Sweep::GoesOn { place, next_ms },
+            false => Sweep::Rests { until_ms: next_ms.max(now.mono_ms + SWEEP_MS) },
+        };
     }
 
-    /// Old messages in the line of a resting destination are not left to wait for their turn, which
-    /// with many before them may never come: each gets a round without a try.
-    pub(super) fn start_ripe(&mut self, now: Now) {
-        if self.pauses || now.mono_ms < self.ageing.sweep_ms {
-            return;
+    /// Does what is to be done for the message at this place, if it stands in the line of a destination that
+    /// rests. When it is to be looked at again; `None`: that can't be done now.
+    fn look_at_line(&mut self, place: usize, now: Now) -> Option<u64> {
+        let Some((at, entry)) = self.queue.at(place).filter(|(_, entry)| entry.state() == State::Ready)
+        else {
+            return Some(u64::MAX);
+        };
+        let ripe_ms = ripe_ms(&self.config.queue, entry, now);
+        let key = entry.key;
+        if !self.destinations.rests(key, now.mono_ms) {
+            return Some(ripe_ms);
         }
-        // A pass that goes on has not seen those before it: another one follows.
-        let mut next_ms = if self.ageing.sweep == 0 { u64::MAX } else { 0 };
-        while self.ageing.sweep < self.queue.capacity() {
-            let found = self.queue.at(self.ageing.sweep).filter(|(_, entry)| entry.state() == State::Ready);
-            if let Some((at, entry)) = found {
-                let ripe_ms = ripe_ms(&self.config.queue, entry, now);
-                if ripe_ms > now.mono_ms || !self.rests(entry.key, now) {
-                    next_ms = next_ms.min(ripe_ms);
-                } else if self.make_room(now) {
-                    self.destinations.leave(&mut self.queue, at);
-                    self.start_round(at, now);
-                } else {
-                    // The end of a round goes on from here.
-                    return;
-                }
-            }
-            self.ageing.sweep += 1;
+        if ripe_ms <= now.mono_ms {
+            // The end of a round goes on from here.
+            self.make_room(now).then_some(())?;
+            self.destinations.leave(&mut self.queue, at);
+            self.start_round(at, now);
+            return Some(u64::MAX);
         }
-        self.ageing.sweep = 0;
-        self.ageing.sweep_ms = next_ms.max(now.mono_ms + SWEEP_MS);
+        let better = self.better_key(at, now)?;
+        if better != key
+            && let Some(slot) = self.destinations.open(better, now.mono_ms)
+        {
+            self.destinations.leave(&mut self.queue, at);
+            self.queue.turn_to(at, better);
+            self.destinations.line_up(&mut self.queue, slot, at);
+        }
+        Some(ripe_ms)
     }
 
     /// A message joins a line: it is looked at again there when it becomes old.
     pub(super) fn note_ripening(&mut self, at: Index, now: Now) {
-        let ripe_ms = ripe_ms(&self.config.queue, self.queue.entry(at), now);
-        self.ageing.sweep_ms = self.ageing.sweep_ms.min(ripe_ms);
+        self.ageing.sweep.note(ripe_ms(&self.config.queue, self.queue.entry(at), now));
     }
 
-    /// Ages, or what follows from them, have changed: every line is looked through soon.
+    /// Ages, or what rests, or what follows from them, have changed: every line is looked through soon.
     pub(super) fn sweep_soon(&mut self) {
-        self.ageing.sweep_ms = 0;
+        self.ageing.sweep.note(0);
     }
 
-    /// When [`Relay::start_ripe`] has something to do next.
-    pub(super) fn next_ripe_ms(&self) -> Option<u64> {
+    /// When [`Relay::sweep`] has something to do next.
+    pub(super) fn next_sweep_ms(&self) -> Option<u64> {
         let can_start = self.destinations.is_anybody_waiting() && self.rounds.can_make_room() && !self.pauses;
-        can_start.then_some(self.ageing.sweep_ms).filter(|ms| *ms < u64::MAX)
+        let next_ms = match self.ageing.sweep {
+            Sweep::Rests { until_ms } => until_ms,
+            Sweep::GoesOn { .. } => 0,
+        };
+        can_start.then_some(next_ms).filter(|ms| *ms < u64::MAX)
     }
 
     /// Looks whether the wall clock was set or has leapt, and dates every message anew if so.
@@ -191,8 +226,9 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::destination::Key;
     use crate::relay::queue::Queue;
-    use crate::spool::{Id, Place};
+    use crate::spool::Message;
     use crate::sys::RELEASE_DATE_UNIX_S;
     use proptest::prelude::*;
 
@@ -210,7 +246,8 @@ mod tests {
 
     fn arrived(now: Now) -> (Queue, Index) {
         let mut queue = Queue::new(1);
-        let entry = Entry::new(Id::default(), Place::default(), 1, now.unix_s, 0, Key::default());
+        let message = Message { arrived_unix_s: now.unix_s, ..Message::default() };
+        let entry = Entry::new(&message, 0, Key::default());
         let at = queue.insert(entry, now).unwrap();
         (queue, at)
     }

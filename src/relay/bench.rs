@@ -70,11 +70,7 @@ fn config(folder: &Path, routes: &str) -> Arc<Config> {
 fn open(folder: &Path, routes: &str) -> Relay {
     let config = config(folder, routes);
     let disk = RealDisk::open(&config.spool.directory, true).unwrap();
-    let mut relay = Relay::open(config, 1, disk, NOW).unwrap();
-    while relay.is_placing() {
-        relay.place_found();
-    }
-    relay
+    Relay::open(config, 1, disk, NOW).unwrap()
 }
 
 impl Bench {
@@ -131,8 +127,8 @@ impl Bench {
                 assert!(matches!(verdict, super::Verdict::Accepted(_)), "{verdict:?}");
                 // What its session would have found out.
                 let at = self.relay.queue.find(id).unwrap();
-                let key = self.relay.first_key(self.relay.queue.entry(at).place).unwrap_or_default();
-                self.relay.queue.update(at, 0, key);
+                let key = self.relay.first_key(self.relay.queue.entry(at).place);
+                self.relay.queue.turn_to(at, key);
                 return id;
             }
         }

@@ -142,16 +142,16 @@ impl Relay {
         None
     }
 
-    /// Makes a message due, and ends the back-off of its destination.
+    /// Makes a message due, and ends the back-off of every destination that it has still to reach.
     fn retry(&mut self, at: Index, now: Now) -> Change {
         let entry = self.queue.entry(at);
-        let (state, key) = (entry.state(), entry.key);
+        let (state, place) = (entry.state(), entry.place);
         match state {
             State::Waiting { .. } => self.queue.wait(at, now.mono_ms),
             State::Ready | State::Delivering => {}
             State::Held | State::Free => return Change::Unfit("is held: release it first"),
         }
-        self.destinations.reopen(key);
+        self.reopen_all_of(place);
         Change::Made
     }
 

@@ -8,7 +8,6 @@ use log::{error, info, warn};
 
 use super::Relay;
 use super::ageing;
-use super::attempt::Sender;
 use super::destination::{Key, next_try_ms};
 use super::intake::text;
 use super::queue::Index;
@@ -252,7 +251,7 @@ impl Relay {
         let some_done = (0..round.recipients).any(|who| round.status.state(who) != RecipientState::Pending);
         let is_written = self.write_down(index, now);
         self.rounds.end(index);
-        let key = goes_on_at.or_else(|| self.first_key(place)).unwrap_or(self.queue.entry(at).key);
+        let key = goes_on_at.unwrap_or_else(|| self.first_key(place));
         self.queue.update(at, tries, key);
         if afterwards == Some(Afterwards::Hold) {
             return self.queue.hold(at);
@@ -282,26 +281,6 @@ impl Relay {
             warn!("{} the outcome can't be written down, a restart may deliver again: {e}", round.id);
         }
         written.is_ok()
-    }
-
-    /// Where the first pending recipient of a message goes; `None` if no route leads there, or if
-    /// the message can't be read, which the next try finds out.
-    pub(super) fn first_key(&mut self, place: Place) -> Option<Key> {
-        let Self { store, config, .. } = self;
-        let status = store.reader().status(place).ok()?;
-        let (mut sender, mut key) = (Sender::default(), None);
-        let each = &mut |line: Line<'_>, _: Cursor| match line {
-            Line::To { number, path, .. } if status.state(number) == RecipientState::Pending => {
-                key = key_of(config, &sender.reverse_path, path);
-                ControlFlow::Break(())
-            }
-            other => {
-                sender.take(&other);
-                ControlFlow::Continue(())
-            }
-        };
-        store.reader().read_envelope(place, Cursor::default(), each).ok()?;
-        key
     }
 
     /// A message turned out to be damaged while it was being delivered: its round goes no further.

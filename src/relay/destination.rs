@@ -25,7 +25,7 @@ static HASHES: OnceLock<RandomState> = OnceLock::new();
 
 /// Which destination: the route's place in the configuration, and a hash of the domain where the
 /// route alone does not decide it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Index of the route.
     pub route: u16,
@@ -34,11 +34,21 @@ pub struct Key {
 }
 
 impl Key {
+    /// No destination that is known: nobody has looked yet, or no route leads there, or the message can't be
+    /// read. It never rests.
+    pub const NOWHERE: Self = Self { route: u16::MAX, domain: 0 };
+
     /// The destination of mail for a domain that takes a route; the domain's case does not count.
     pub fn of_domain(route: u16, domain: &str) -> Self {
         let mut hash = HASHES.get_or_init(RandomState::new).build_hasher();
         domain.bytes().for_each(|octet| hash.write_u8(octet.to_ascii_lowercase()));
         Self { route, domain: hash.finish().max(1) }
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::NOWHERE
     }
 }
 
@@ -227,6 +237,11 @@ impl Destinations {
         one.until_ms <= now_ms && (one.failures == 0 || one.active == 0)
     }
 
+    /// True if that one is left alone for a while.
+    pub fn rests(&self, key: Key, now_ms: u64) -> bool {
+        self.table.iter().any(|d| d.key == key && d.backs_off_until_ms(now_ms).is_some())
+    }
+
     /// True if somebody stands in a line.
     pub fn is_anybody_waiting(&self) -> bool {
         self.lined_up > 0
@@ -254,14 +269,14 @@ impl Destinations {
         }
     }
 
-    /// The destination answered: whatever it said of a message, it is alive.
-    pub fn answered(&mut self, key: Key, host: &str) {
-        if let Some(one) = self.table.iter_mut().find(|d| d.key == key) {
-            one.failures = 0;
-            one.until_ms = 0;
-            set(&mut one.host, host);
-            one.reply = None;
-        }
+    /// The destination answered: whatever it said of a message, it is alive. True if it had failed.
+    pub fn answered(&mut self, key: Key, host: &str) -> bool {
+        let Some(one) = self.table.iter_mut().find(|d| d.key == key) else { return false };
+        let had_failed = std::mem::take(&mut one.failures) > 0;
+        one.until_ms = 0;
+        set(&mut one.host, host);
+        one.reply = None;
+        had_failed
     }
 
     /// The destination as a whole failed: leave it alone for a while that grows with `waits`. `spoke`: the
@@ -366,7 +381,7 @@ fn scattered(id: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::relay::queue::Entry;
-    use crate::spool::{Id, Place};
+    use crate::spool::Message;
     use crate::sys::Now;
 
     const WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
@@ -381,7 +396,7 @@ mod tests {
 
     fn message(queue: &mut Queue, key: Key) -> Index {
         let now = Now { mono_ms: 0, unix_s: 0 };
-        queue.insert(Entry::new(Id::default(), Place::default(), 1, 0, 0, key), now).unwrap()
+        queue.insert(Entry::new(&Message::default(), 0, key), now).unwrap()
     }
 
     #[test]

@@ -21,12 +21,19 @@ use crate::smtp::reply::Reply;
 use crate::spool::{Cursor, Damage, Line, RecipientState};
 use crate::sys::Now;
 
-/// A message whose destination has no place in the table yet waits this long, in milliseconds.
-const TABLE_FULL_MS: u64 = 1_000;
 /// Messages that are taken up in one turn of the loop.
 pub(super) const TAKEN_UP: usize = 64;
-/// Messages that are lined up at once.
-const LINED_UP: usize = 256;
+
+/// What was done in this turn of the loop: there is a bound to each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    /// Messages that were taken up.
+    pub(super) taken_up: usize,
+    /// Recipients that were read to find a better line for a message.
+    pub(super) looked_at: usize,
+    /// Places of the queue table that were looked at for who waits in vain.
+    pub(super) swept: usize,
+}
 
 /// For what the net has room now.
 pub trait Room {
@@ -159,19 +166,19 @@ impl Sorted {
 impl Relay {
     /// A turn of the loop begins: a bounded number of messages can be taken up in it.
     pub fn begin_turn(&mut self) {
-        self.taken_up = 0;
+        self.share = Share::default();
     }
 
     /// True if messages may wait that this turn had no time for.
     pub(super) fn has_had_enough(&self) -> bool {
-        self.taken_up >= TAKEN_UP
+        self.share.taken_up >= TAKEN_UP
     }
 
     /// The next group that can go now by what there is `room` for. The caller carries it out and
     /// tells of it by [`Relay::outcome`] and [`Relay::group_ended`].
     pub fn next_group(&mut self, room: &impl Room, now: Now) -> Option<Group> {
         self.line_up_due(now);
-        self.start_ripe(now);
+        self.sweep(now);
         for round in self.rounds.indices() {
             if let Some(group) = self.startable(round, room, now) {
                 return Some(group);
@@ -218,20 +225,8 @@ impl Relay {
         self.startable(round, &Reused(key), now)
     }
 
-    /// Moves what is due into the lines of its destinations, once it is known which those are.
-    pub(super) fn line_up_due(&mut self, now: Now) {
-        for _ in 0..LINED_UP {
-            let Some(at) = self.queue.due(now.mono_ms).filter(|_| !self.is_placing()) else { return };
-            self.note_ripening(at, now);
-            match self.destinations.open(self.queue.entry(at).key, now.mono_ms) {
-                Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
-                None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),
-            }
-        }
-    }
-
     pub(super) fn start_round(&mut self, at: Index, now: Now) -> Option<RoundIndex> {
-        self.taken_up += 1;
+        self.share.taken_up += 1;
         self.queue.start(at);
         let entry = *self.queue.entry(at);
         let reader = self.store.reader();

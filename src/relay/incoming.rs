@@ -65,6 +65,11 @@ impl Incoming {
         self.about.key
     }
 
+    /// The ways have changed while it comes in.
+    pub(super) fn forget_way(&mut self) {
+        self.about.key = Key::NOWHERE;
+    }
+
     /// True if the message must be going in circles.
     pub(super) fn is_looping(&self) -> bool {
         self.scanner.is_looping()

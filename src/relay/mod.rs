@@ -35,6 +35,7 @@ pub mod notice;
 pub mod offer;
 pub mod outgoing;
 pub mod page;
+mod placing;
 pub mod plug;
 pub mod queue;
 pub mod quoted;
@@ -92,8 +93,6 @@ const RETRY_SYNC_MS: u64 = 100;
 /// While the table has room, but not much, for what waits in the spool, it is looked for this often, in
 /// milliseconds.
 const FIND_MS: u64 = 30_000;
-/// Messages whose destination is found out in one turn.
-const PLACED: usize = 128;
 /// Mailbox deliveries at once; each has its file open.
 pub const MAILBOX_DELIVERIES: usize = 16;
 
@@ -161,10 +160,8 @@ pub struct Relay {
     in_notice: [bool; SPARES],
     /// None if no file is named.
     aliases: Option<Aliases>,
-    /// Messages that were taken up in this turn.
-    taken_up: usize,
-    /// Where in the queue table finding destinations goes on, if it is under way.
-    placing: Option<usize>,
+    /// What was done in this turn.
+    share: dispatch::Share,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
     /// When the spool is looked through again for what the table had no room for.
@@ -235,8 +232,7 @@ impl Relay {
             groups,
             in_notice: [false; SPARES],
             aliases,
-            taken_up: 0,
-            placing: Some(0),
+            share: dispatch::Share::default(),
             pauses: false,
             find_ms: now.mono_ms,
             ageing: ageing::Ageing::new(now),
@@ -266,35 +262,6 @@ impl Relay {
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
-    /// Finds out where messages go that came from the spool, or by a new configuration: a bounded number a
-    /// turn, and nothing is lined up before all is known. Those who stand in a line stay there: it is found
-    /// by their key.
-    fn place_found(&mut self) {
-        let Some(start) = self.placing else { return };
-        self.placing = None;
-        let mut count = 0;
-        for number in start..self.queue.capacity() {
-            let Some((at, entry)) = self.queue.at(number) else { continue };
-            if matches!(entry.state(), queue::State::Ready | queue::State::Delivering) {
-                continue;
-            }
-            if count == PLACED {
-                self.placing = Some(number);
-                return;
-            }
-            count += 1;
-            let (place, tries) = (entry.place, entry.tries);
-            if let Some(key) = self.first_key(place) {
-                self.queue.update(at, tries, key);
-            }
-        }
-    }
-
-    /// True while it is not known where all messages go.
-    fn is_placing(&self) -> bool {
-        self.placing.is_some()
-    }
-
     /// Takes in what the spool held at start and the table had no room for, now that it has.
     fn find_more(&mut self, now: Now) {
         // Half a table is worth a scan at once; less of it now and then, for the rest may be stuck.
@@ -309,7 +276,6 @@ impl Relay {
             // A large one may be in the table already.
             queue.find(found.message.id).is_some() || take_in(queue, &found, config, now)
         });
-        self.placing = Some(0);
     }
 
     /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.
@@ -353,9 +319,7 @@ impl Relay {
 
     fn enqueue(&mut self, slot: usize, message: Message, now: Now) -> Verdict {
         let key = self.incoming[slot].key();
-        let entry =
-            Entry::new(message.id, message.place, message.content_octets, message.arrived_unix_s, 0, key);
-        if self.queue.insert(entry, now).is_none() {
+        if self.queue.insert(Entry::new(&message, 0, key), now).is_none() {
             // The store counts messages as the table does.
             error!("{} the queue table is full: this message waits in the spool for a restart", message.id);
         }
@@ -406,7 +370,6 @@ impl Relay {
         self.join_waiting(now);
         self.start_waiting_notices(now);
         self.find_more(now);
-        self.place_found();
         // Also while nothing is started: what stays due would keep the loop from sleeping.
         self.line_up_due(now);
     }
@@ -425,13 +388,10 @@ impl Relay {
     pub fn next_delivery_ms(&self, now: Now) -> Option<u64> {
         let open = self.destinations.next_open_ms(now.mono_ms);
         // What was started without a group yet, and what has to be written, goes on at once.
-        let is_busy = self.is_dating()
-            || self.is_placing()
-            || self.has_had_enough()
-            || self.rounds.iter().any(Round::is_fresh);
+        let is_busy = self.is_dating() || self.has_had_enough() || self.rounds.iter().any(Round::is_fresh);
         let at_once = is_busy.then_some(now.mono_ms);
-        let ripe = self.next_ripe_ms();
-        self.queue.next_due_ms().into_iter().chain(open).chain(at_once).chain(ripe).min()
+        let sweep = self.next_sweep_ms();
+        self.queue.next_due_ms().into_iter().chain(open).chain(at_once).chain(sweep).min()
     }
 
     /// Makes every message due now and ends every back-off; how many messages.
@@ -474,7 +434,8 @@ impl Relay {
         self.users = login::users(&config);
         self.config = config;
         self.destinations.clear(&mut self.queue, now.mono_ms);
-        self.placing = Some(0);
+        self.queue.forget_ways();
+        self.incoming.iter_mut().for_each(Incoming::forget_way);
         Ok(())
     }
 
@@ -517,6 +478,7 @@ impl Relay {
     pub fn destination_failed(&mut self, key: Key, host: &str, spoke: bool, reply: &Reply, now: Now) {
         let retry = &self.config.queue.retry;
         let until_ms = self.destinations.failed(key, host, spoke, reply, retry, now.mono_ms);
+        self.sweep_soon();
         let rest_s = until_ms.saturating_sub(now.mono_ms) / 1000;
         warn!(
             "- {} host={} does not work, resting {rest_s} s: {}",
@@ -528,7 +490,9 @@ impl Relay {
 
     /// A destination took part in a transaction to its end.
     pub fn destination_answered(&mut self, key: Key, host: &str) {
-        self.destinations.answered(key, host);
+        if self.destinations.answered(key, host) {
+            self.sweep_soon();
+        }
     }
 
     /// One host of a destination failed and the next one is tried.
@@ -622,9 +586,11 @@ fn settings(config: &Config, slots: usize) -> Settings {
 /// Puts a message that the spool held into the table; false if it is full.
 fn take_in(queue: &mut Queue, found: &Found<'_>, config: &Config, now: Now) -> bool {
     let Found { message, status } = found;
-    let arrived = if status.arrived_unix_s == 0 { message.arrived_unix_s } else { status.arrived_unix_s };
-    let entry =
-        Entry::new(message.id, message.place, message.content_octets, arrived, status.tries, Key::default());
+    let mut message = *message;
+    if status.arrived_unix_s != 0 {
+        message.arrived_unix_s = status.arrived_unix_s;
+    }
+    let entry = Entry::new(&message, status.tries, Key::default());
     let Some(at) = queue.insert(entry, now) else { return false };
     if status.held {
         queue.hold(at);

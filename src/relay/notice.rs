@@ -220,9 +220,8 @@ impl Relay {
             let age_s = self.queue.entry(at).age_s(now.mono_ms);
             info!("{id} warned id={} age={age_s}s", message.id);
         }
-        let key = self.first_key(message.place).unwrap_or_default();
-        let Message { id, place, content_octets, arrived_unix_s, .. } = message;
-        if self.queue.insert(Entry::new(id, place, content_octets, arrived_unix_s, 0, key), now).is_none() {
+        let key = self.first_key(message.place);
+        if self.queue.insert(Entry::new(&message, 0, key), now).is_none() {
             error!("{id} the queue table is full: this notice waits in the spool for a restart");
         }
         self.close_told(index, now);

@@ -37,8 +37,7 @@ impl Relay {
         }
         // What the disk has against it, the commit finds out as well.
         let Ok(message) = self.store.offer(staging(slot), now.unix_s) else { return false };
-        let entry =
-            Entry::new(message.id, message.place, message.content_octets, message.arrived_unix_s, 0, key);
+        let entry = Entry::new(&message, 0, key);
         let Some(at) = self.queue.insert(entry, now) else { return false };
         self.queue.start(at);
         let status = Status::new(message.id);

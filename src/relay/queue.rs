@@ -6,7 +6,7 @@
 //! [`super::destination`]). Nothing here allocates after [`Queue::new`].
 
 use super::destination::Key;
-use crate::spool::{Id, Place};
+use crate::spool::{Id, Message, Place};
 use crate::sys::{Now, RELEASE_DATE_UNIX_S};
 
 /// An entry's place in the table.
@@ -59,8 +59,10 @@ pub struct Entry {
     pub tries: u16,
     /// Its sender was told of the delay, or wants to hear of none.
     pub warned: bool,
-    /// Where the first of its pending recipients goes.
+    /// Where one of its pending recipients goes, if that is known: in the line of that destination it waits.
     pub key: Key,
+    /// Its pending recipients may go several ways; false once they were all seen to go one.
+    pub is_mixed: bool,
     /// Where it stands; changed only by [`Queue`].
     state: State,
     /// Next in the line or in the list of free entries.
@@ -72,20 +74,21 @@ pub struct Entry {
 impl Entry {
     /// A message that has just come into the queue. An arrival before the release date is that of
     /// a clock that was not set: it counts as unknown.
-    pub fn new(id: Id, place: Place, size: u64, arrived_unix_s: u64, tries: u16, key: Key) -> Self {
+    pub fn new(message: &Message, tries: u16, key: Key) -> Self {
+        let Message { id, place, content_octets, arrived_unix_s, recipients } = *message;
         let is_known = arrived_unix_s >= RELEASE_DATE_UNIX_S;
-        let arrived_unix_s = if is_known { arrived_unix_s } else { 0 };
         Self {
             id,
             place,
-            size,
-            arrived_unix_s,
+            size: content_octets,
+            arrived_unix_s: if is_known { arrived_unix_s } else { 0 },
             due_ms: 0,
             born_ms: 0,
             dated: false,
             tries,
             warned: false,
             key,
+            is_mixed: recipients > 1,
             state: State::Free,
             next: None,
             before: None,
@@ -158,7 +161,7 @@ impl Queue {
     /// A table for `capacity` messages, allocated here and never again.
     pub fn new(capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
-        let blank = Entry::new(Id::default(), Place::default(), 0, 0, 0, Key::default());
+        let blank = Entry::new(&Message::default(), 0, Key::default());
         let mut entries = vec![blank; capacity as usize].into_boxed_slice();
         for (n, entry) in (1..).zip(entries.iter_mut()) {
             entry.next = (n < capacity).then_some(n);
@@ -264,6 +267,24 @@ impl Queue {
         let entry = &mut self.entries[at.number()];
         entry.tries = tries;
         entry.key = key;
+    }
+
+    /// A message waits for that destination from now on.
+    pub fn turn_to(&mut self, at: Index, key: Key) {
+        self.entries[at.number()].key = key;
+    }
+
+    /// The ways have changed: nobody knows any more where a message goes. None may stand in a line.
+    pub fn forget_ways(&mut self) {
+        for entry in &mut self.entries {
+            assert!(entry.state != State::Ready, "its line is found by its key");
+            (entry.key, entry.is_mixed) = (Key::NOWHERE, true);
+        }
+    }
+
+    /// All pending recipients of a message go one way.
+    pub fn goes_one_way(&mut self, at: Index) {
+        self.entries[at.number()].is_mixed = false;
     }
 
     /// Sets where a message lies from now on.
@@ -395,7 +416,7 @@ mod tests {
     }
 
     fn entry() -> Entry {
-        Entry::new(Id::default(), Place::default(), 1, 0, 0, Key::default())
+        Entry::new(&Message::default(), 0, Key::default())
     }
 
     #[test]
@@ -445,7 +466,8 @@ mod tests {
     }
 
     fn arrived(queue: &mut Queue, unix_s: u64, now: Now) -> Index {
-        let entry = Entry::new(Id::default(), Place::default(), 1, unix_s, 0, Key::default());
+        let message = Message { arrived_unix_s: unix_s, ..Message::default() };
+        let entry = Entry::new(&message, 0, Key::default());
         queue.insert(entry, now).unwrap()
     }
 

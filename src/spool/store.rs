@@ -86,7 +86,7 @@ impl Place {
 }
 
 /// What the queue needs to know of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// Its id.
     pub id: Id,

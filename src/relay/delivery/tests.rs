@@ -300,19 +300,112 @@ fn a_long_line_takes_as_many_turns_as_it_needs() {
 }
 
 #[test]
-fn after_a_reload_all_find_their_destination_before_one_goes() {
+fn after_a_reload_every_message_finds_its_way_anew() {
     let mut bench = Bench::with("reload", HOPS);
     for _ in 0..300 {
         bench.message_to("a@b.example", &["x@other.example"], b"x");
     }
-    bench.reload("", NOW);
-    let mut turns = 0;
-    while bench.relay.is_placing() {
-        assert!(bench.group(NOW).is_none() && bench.messages() == 300, "nobody knows yet where to");
-        assert_eq!(bench.relay.next_delivery_ms(NOW), Some(NOW.mono_ms));
+    assert_eq!(bench.group(NOW).map(|group| group.key), Some(OTHER));
+    let mut bench = bench.killed();
+    // The first route now is the second one then.
+    bench.reload(HOPS.split_at(HOPS.rfind("[[route]]").unwrap()).1, NOW);
+    let mut count = 0;
+    for _ in 0..100 {
         bench.relay.begin_turn();
+        while let Some(group) = bench.group(NOW) {
+            assert_eq!(group.key, Key { route: 0, domain: 0 });
+            bench.end(&group, Fate::Delivered, &ok(), NOW);
+            count += 1;
+        }
         bench.relay.tick(NOW);
-        turns += 1;
     }
-    assert_eq!(turns, 3);
+    assert_eq!((count, bench.messages()), (300, 0));
+}
+
+/// One of several destinations has failed.
+fn fail(bench: &mut Bench, key: Key, now: Now) {
+    bench.relay.destinations.open(key, now.mono_ms).unwrap();
+    bench.relay.destination_failed(key, "192.0.2.1:25", true, &later(), now);
+}
+
+/// Every group that goes within some turns at that time, each delivered.
+fn deliver_all(bench: &mut Bench, now: Now) -> Vec<(Key, u16)> {
+    let mut groups = Vec::new();
+    for _ in 0..50 {
+        bench.relay.begin_turn();
+        while let Some(group) = bench.group(now) {
+            groups.push((group.key, group.who.len()));
+            bench.end(&group, Fate::Delivered, &ok(), now);
+        }
+        bench.sync(now);
+    }
+    groups
+}
+
+#[test]
+fn a_destination_that_rests_holds_up_nobody_who_goes_elsewhere() {
+    let mut bench = Bench::with("elsewhere", HOPS);
+    fail(&mut bench, SLOW, NOW);
+    let to = ["x@slow.example", "y@other.example", "z@slow.example", "user0@box.example"];
+    bench.message_to("a@b.example", &to, b"x");
+    let groups = deliver_all(&mut bench, NOW);
+    assert_eq!(groups.iter().map(|(_, who)| who).sum::<u16>(), 2, "{groups:?}");
+    assert_eq!((groups[0], bench.messages()), ((OTHER, 1), 1));
+    // Those who are left go when their time has come, together and once.
+    let groups = deliver_all(&mut bench, after(90_000));
+    assert_eq!((groups.as_slice(), bench.messages()), (&[(SLOW, 2)][..], 0));
+}
+
+#[test]
+fn who_stands_in_a_line_that_begins_to_rest_moves_to_another() {
+    let mut bench = Bench::with("moves", HOPS);
+    // A connection is under way, and all others wait behind it.
+    for _ in 0..40 {
+        bench.message_to("a@b.example", &["x@slow.example"], b"x");
+    }
+    for _ in 0..40 {
+        bench.message_to("a@b.example", &["x@slow.example", "y@other.example"], b"x");
+    }
+    let slow = bench.group(NOW).unwrap();
+    let other = slot(&mut bench, OTHER);
+    bench.relay.destinations.started(other, NOW.mono_ms);
+    bench.relay.destinations.started(other, NOW.mono_ms);
+    bench.relay.line_up_due(NOW);
+    bench.relay.destinations.ended(OTHER);
+    bench.relay.destinations.ended(OTHER);
+    fail(&mut bench, SLOW, NOW);
+    bench.end(&slow, Fate::Deferred, &later(), NOW);
+    let groups = deliver_all(&mut bench, NOW);
+    assert_eq!(groups, vec![(OTHER, 1); 40]);
+}
+
+#[test]
+fn with_all_at_rest_a_message_goes_where_the_rest_ends_first() {
+    let mut bench = Bench::with("soonest", HOPS);
+    fail(&mut bench, SLOW, NOW);
+    fail(&mut bench, SLOW, after(60_000));
+    fail(&mut bench, OTHER, after(60_000));
+    bench.message_to("a@b.example", &["x@slow.example", "y@other.example"], b"x");
+    assert_eq!(deliver_all(&mut bench, after(60_000)), []);
+    assert_eq!(deliver_all(&mut bench, after(120_000)), [(OTHER, 1)]);
+}
+
+#[test]
+fn a_recipient_without_a_way_is_told_though_the_first_destination_rests() {
+    let mut bench = Bench::with("nowhere", HOPS);
+    fail(&mut bench, SLOW, NOW);
+    bench.message_to("user0@box.example", &["x@slow.example", "y@nowhere.example"], b"x");
+    assert_eq!(deliver_all(&mut bench, NOW).len(), 1, "the notice");
+    assert_eq!(bench.messages(), 1);
+}
+
+#[test]
+fn a_retry_wakes_every_destination_of_a_message() {
+    let mut bench = Bench::with("wakes", HOPS);
+    fail(&mut bench, SLOW, NOW);
+    fail(&mut bench, OTHER, NOW);
+    let id = bench.message_to("a@b.example", &["x@slow.example", "y@other.example"], b"x");
+    assert_eq!(deliver_all(&mut bench, NOW), []);
+    assert!(bench.answer(&format!("retry {id}")).starts_with("ok"));
+    assert_eq!(deliver_all(&mut bench, NOW), [(SLOW, 1), (OTHER, 1)]);
 }

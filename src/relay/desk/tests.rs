@@ -108,16 +108,10 @@ fn held_and_removed_is_known_after_a_kill() {
 fn a_message_in_a_line_steps_out_of_it_and_a_back_off_ends() {
     let mut bench = Bench::new("line");
     let ids: Vec<Id> = (0..3).map(|_| bench.message("a@b.example", 1, b"x")).collect();
-    let mut key = None;
-    for id in &ids {
-        let Relay { queue, destinations, .. } = &mut bench.relay;
-        let at = queue.find(*id).unwrap();
-        let slot = destinations.open(queue.entry(at).key, 0).unwrap();
-        key = Some(queue.entry(at).key);
-        destinations.line_up(queue, slot, at);
-    }
+    bench.relay.line_up_due(NOW);
+    let key = bench.relay.queue.entry(bench.relay.queue.find(ids[0]).unwrap()).key;
     let reply = crate::smtp::reply::Reply::new(451, (4, 1), "refused");
-    bench.relay.destination_failed(key.unwrap(), "mx.example:25", true, &reply, NOW);
+    bench.relay.destination_failed(key, "mx.example:25", true, &reply, NOW);
     assert!(!bench.answer("list --json").contains("\"next_try_s\":0"));
     assert!(bench.answer("status --json").contains("\"state\":\"back-off\""));
     assert_eq!(bench.answer(&format!("hold {}", ids[1])), "ok\n1 message held\n");
