@@ -137,6 +137,45 @@ fn an_old_message_whose_blocks_a_newer_one_took_is_no_damage() {
 }
 
 #[test]
+fn strangers_leave_room_for_the_house() {
+    let [stranger, house] =
+        [Share::Strangers, Share::Whole].map(|share| Origin { share, ..Origin::default() });
+    let open =
+        |settings: &Settings| Store::open(SimDisk::new(&World::new(1)), settings, &mut |_| true).unwrap();
+    // Of messages; one always fits.
+    for (max_messages, theirs) in [(1, 1), (3, 3), (4, 3)] {
+        let mut store = open(&Settings { max_messages, ..SETTINGS });
+        for number in 0..max_messages as u16 {
+            let origin = if u32::from(number) < theirs { &stranger } else { &house };
+            if u32::from(number) == theirs {
+                assert_eq!(store.begin(StagingIndex(number), &stranger, 0), Err(Refusal::Full));
+            }
+            store.begin(StagingIndex(number), origin, 0).unwrap();
+        }
+    }
+    // Of octets, by what is announced and by what comes.
+    let mut store = open(&SETTINGS);
+    let large = |origin| Origin { size: Some(SETTINGS.message_octets - 8192), ..origin };
+    for number in 0..3 {
+        store.begin(StagingIndex(number), &large(stranger), 0).unwrap();
+    }
+    let last = StagingIndex(3);
+    assert_eq!(store.begin(last, &large(stranger), 0), Err(Refusal::Full));
+    store.begin(last, &stranger, 0).unwrap();
+    assert_eq!(store.write(last, &[b'x'; 100_000]), Err(Refusal::Full));
+    store.abort(last);
+    store.begin(last, &large(house), 0).unwrap();
+    store.write(last, &[b'x'; 100_000]).unwrap();
+    // Where the spool is hardly larger than the largest message, it is theirs too while it is empty.
+    for max_octets in [SETTINGS.message_octets + 8192, SETTINGS.message_octets] {
+        let mut store = open(&Settings { max_octets, ..SETTINGS });
+        store.begin(last, &stranger, 0).unwrap();
+        store.write(last, &vec![b'x'; SETTINGS.message_octets as usize - 8192]).unwrap();
+        assert_eq!(store.begin(StagingIndex(0), &large(stranger), 0), Err(Refusal::Full));
+    }
+}
+
+#[test]
 fn limits_are_kept_and_a_bounce_is_exempt() {
     let world = World::new(1);
     let settings = Settings { max_messages: 1, message_octets: 100, ..SETTINGS };
@@ -146,7 +185,7 @@ fn limits_are_kept_and_a_bounce_is_exempt() {
     assert_eq!(store.begin(one, &sized, 0), Err(Refusal::TooLarge));
     store.begin(one, &Origin::default(), 0).unwrap();
     assert_eq!(store.begin(two, &Origin::default(), 0), Err(Refusal::Full));
-    let bounce = Origin { exempt: true, ..Origin::default() };
+    let bounce = Origin { share: Share::Unlimited, ..Origin::default() };
     store.begin(two, &bounce, 0).unwrap();
     store.write(two, &[b'x'; 200]).unwrap();
     assert_eq!(store.write(one, &[b'x'; 101]), Err(Refusal::TooLarge));

@@ -81,3 +81,52 @@ fn the_house_alone_has_as_many_sessions_as_are_configured() {
     drop(house);
     relay.stop();
 }
+
+#[test]
+fn half_sent_mail_of_strangers_leaves_room_for_the_house() {
+    let folder = Folder::new("half");
+    let config = config(&folder)
+        .set("limits", "message_size", "\"256KiB\"")
+        .set("spool", "max_size", "\"1MiB\"")
+        .set("spool", "max_messages", "8");
+    let relay = config.start();
+    let mut strangers = crowd(relay.port, 8);
+    let (mut taken, mut refused) = (0, String::new());
+    for stranger in &mut strangers {
+        let reply = stranger.ask("MAIL FROM:<a@stranger.test> SIZE=200000");
+        if reply.starts_with("250") {
+            taken += 1;
+            stranger.expect("RCPT TO:<b@local.test>", "250");
+            stranger.expect("DATA", "354");
+            stranger.send(&b"half of it\r\n".repeat(1000));
+        } else {
+            refused = reply;
+        }
+    }
+    assert!(taken == 3 && refused.starts_with("452 4.3.1"), "{taken} were taken, then: {refused}");
+    let mut client = Client::hello(relay.port);
+    client.expect("MAIL FROM:<a@client.test> SIZE=200000", "250");
+    client.expect("RSET", "250");
+    let reply = client.deliver("a@client.test", &["b@local.test"], &message("0123456789\r\n".repeat(15_000)));
+    assert!(reply.starts_with("250"), "{reply}");
+    relay.stop();
+}
+
+#[test]
+fn strangers_may_fill_what_holds_one_message() {
+    let folder = Folder::new("one");
+    let config = config(&folder)
+        .set("limits", "message_size", "\"256KiB\"")
+        .set("spool", "max_size", "\"256KiB\"")
+        .set("spool", "max_messages", "1");
+    let relay = config.start();
+    let content = message("0123456789abcdef\r\n".repeat(13_000));
+    for number in 1..=2 {
+        let mut stranger = crowd(relay.port, 1).remove(0);
+        let reply = stranger.deliver("a@stranger.test", &["b@local.test"], &content);
+        assert!(reply.starts_with("250"), "{reply}");
+        wait_for("its delivery", || (maildir(&config.mailbox("b")).len() == number).then_some(()));
+        config.wait_queue(0);
+    }
+    relay.stop();
+}

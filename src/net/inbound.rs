@@ -206,9 +206,9 @@ impl Inbound {
         self.client.remote.address()
     }
 
-    /// True if it may send to nowhere but here: it is not trusted and has not said who it is.
+    /// True while its client is a stranger.
     pub fn is_stranger(&self) -> bool {
-        !self.client.trusted && self.session.user().is_none()
+        self.client.is_stranger(self.session.user())
     }
 
     /// What the poll has told.

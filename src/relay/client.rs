@@ -91,6 +91,11 @@ impl Client {
         }
     }
 
+    /// True for who may send to nowhere but here: not trusted, and no user of ours.
+    pub fn is_stranger(&self, user: Option<&str>) -> bool {
+        !self.trusted && user.is_none()
+    }
+
     /// What holds for its session, as far as TLS is, where users can use these mechanisms.
     pub fn terms<'a>(&self, config: &'a Config, tls: Tls, mechanisms: Mechanisms) -> Terms<'a> {
         Terms {

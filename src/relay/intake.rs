@@ -21,7 +21,7 @@ use crate::smtp::buffer::Buffer;
 use crate::smtp::command::{Mail, Recipient};
 use crate::smtp::reply::Reply;
 use crate::smtp::server::{Answer, BAD_CONTENT, Question, Session, Transaction};
-use crate::spool::{Origin, RealDisk, Refusal, StagingIndex, Store};
+use crate::spool::{Origin, RealDisk, Refusal, Share, StagingIndex, Store};
 use crate::sys::{self, Now};
 
 impl Relay {
@@ -102,7 +102,7 @@ impl Relay {
             smtputf8: mail.smtputf8 || !about.sender.is_ascii(),
             ret: mail.ret,
             envid: &mail.envid,
-            ..Origin::default()
+            share: if client.is_stranger(session.user()) { Share::Strangers } else { Share::Whole },
         };
         about.id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
         about.first.clear();

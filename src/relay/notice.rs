@@ -25,7 +25,8 @@ use crate::mail::date::Date;
 use crate::mail::dsn::{Action, Device, Notice, Preview, Recipient, Returned};
 use crate::smtp::command::{Body, Notify, Ret};
 use crate::spool::{
-    Cursor, Damage, Head, Line, Message, Origin, RealDisk, RecipientState, Refusal, StagingIndex, Store,
+    Cursor, Damage, Head, Line, Message, Origin, RealDisk, RecipientState, Refusal, Share, StagingIndex,
+    Store,
 };
 use crate::sys::{Now, RELEASE_DATE_UNIX_S};
 
@@ -275,7 +276,7 @@ impl Relay {
             protocol: if is_double { DOUBLE } else { NOTICE },
             body: if eight_bit { Body::EightBitMime } else { Body::Unsaid },
             smtputf8: !to.is_ascii(),
-            exempt: true,
+            share: Share::Unlimited,
             ..Origin::default()
         };
         let id = store.begin(spare, &origin, now.unix_s)?.text();

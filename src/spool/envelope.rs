@@ -48,8 +48,21 @@ pub struct Origin<'a> {
     pub ret: Option<Ret>,
     /// ENVID, still as xtext (RFC 3461 4.4).
     pub envid: &'a str,
-    /// A bounce takes over its message's room: limits do not hold for it.
-    pub exempt: bool,
+    /// How much of the spool may be taken by then.
+    pub share: Share,
+}
+
+/// How much of the spool may be taken, this message included, for it to be let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    #[default]
+    Whole,
+    /// A stranger's: a quarter stays free for the house. Less does where the largest message would not
+    /// fit into an empty spool otherwise.
+    Strangers,
+    /// A bounce takes over its message's room: no limit holds for it.
+    Unlimited,
 }
 
 /// One fact of an envelope.

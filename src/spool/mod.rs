@@ -42,7 +42,7 @@ mod store;
 mod survey;
 
 pub use disk::{Disk, Folder, Kind, Name, Target, Ticket};
-pub use envelope::{Cursor, Line, Origin};
+pub use envelope::{Cursor, Line, Origin, Share};
 pub use id::Id;
 pub use layout::{ContentSum, Head};
 pub use reader::{Damage, Reader};

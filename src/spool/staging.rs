@@ -6,7 +6,7 @@
 use std::io;
 
 use super::disk::{Disk, Folder};
-use super::envelope::{self, LINE_OCTETS, Line, Origin, Unwritable};
+use super::envelope::{self, LINE_OCTETS, Line, Origin, Share, Unwritable};
 use super::gather::Out;
 use super::id::Id;
 use super::layout::{HEAD_OCTETS, Head, LARGE_KEY, LARGE_PLACE};
@@ -75,8 +75,8 @@ pub struct Draft {
     pub content_crc: u32,
     /// Octets of the spool that are kept free for it.
     pub reserved: u64,
-    /// Limits do not hold for it: a bounce takes over its message's room.
-    pub exempt: bool,
+    /// How much of the spool may be taken.
+    pub share: Share,
 }
 
 impl Draft {
@@ -154,7 +154,7 @@ impl<D: Disk> Store<D> {
             content_octets: 0,
             content_crc: 0,
             reserved,
-            exempt: origin.exempt,
+            share: origin.share,
         });
         let mut written = 0;
         let scratch = &mut self.reader.scratch;
@@ -214,7 +214,7 @@ impl<D: Disk> Store<D> {
     pub fn write(&mut self, s: StagingIndex, octets: &[u8]) -> Result<(), Refusal> {
         let draft = *self.draft(s);
         let total = draft.content_octets + octets.len() as u64;
-        if total > self.settings.message_octets && !draft.exempt {
+        if total > self.settings.message_octets && draft.share != Share::Unlimited {
             return Err(Refusal::TooLarge);
         }
         self.reserve(s, draft.octets() + octets.len() as u64)?;
@@ -239,21 +239,42 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Messages that there may be for one of this share to be let in.
+    fn messages_of(&self, share: Share) -> u32 {
+        let all = self.settings.max_messages;
+        match share {
+            Share::Whole => all,
+            Share::Strangers => all - all / 4,
+            Share::Unlimited => u32::MAX,
+        }
+    }
+
+    /// Octets that there may be with one of this share.
+    fn octets_of(&self, share: Share) -> u64 {
+        let (all, geometry) = (self.settings.max_octets, self.reader.superblock.geometry);
+        let blocks = geometry.blocks_for(self.settings.message_octets + ENVELOPE_GUESS_OCTETS);
+        match share {
+            Share::Whole => all,
+            Share::Strangers => all - (all / 4).min(all.saturating_sub(blocks * geometry.block())),
+            Share::Unlimited => u64::MAX,
+        }
+    }
+
     /// Room for one more message, and how many octets of it are kept free.
     fn admit(&mut self, origin: &Origin<'_>) -> Result<u64, Refusal> {
         let geometry = self.reader.superblock.geometry;
         let size = origin.size.unwrap_or(0);
-        if size > self.settings.message_octets && !origin.exempt {
+        if size > self.settings.message_octets && origin.share != Share::Unlimited {
             return Err(Refusal::TooLarge);
         }
         let blocks = geometry.blocks_for(size.saturating_add(ENVELOPE_GUESS_OCTETS));
         let octets = blocks.saturating_mul(geometry.block());
-        if origin.exempt {
+        if origin.share == Share::Unlimited {
             return Ok(octets);
         }
         let messages = u64::from(self.usage.messages) + u64::from(self.receiving);
-        if messages >= u64::from(self.settings.max_messages)
-            || self.octets().saturating_add(octets) > self.settings.max_octets
+        if messages >= u64::from(self.messages_of(origin.share))
+            || self.octets().saturating_add(octets) > self.octets_of(origin.share)
         {
             return Err(Refusal::Full);
         }
@@ -290,7 +311,7 @@ impl<D: Disk> Store<D> {
         let needed = octets.div_ceil(self.block()) * self.block();
         let draft = *self.draft(s);
         let more = needed.saturating_sub(draft.reserved);
-        if more > 0 && !draft.exempt && self.octets() + more > self.settings.max_octets {
+        if more > 0 && self.octets() + more > self.octets_of(draft.share) {
             return Err(Refusal::Full);
         }
         self.reserved += more;
