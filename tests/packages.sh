@@ -123,15 +123,23 @@ in_root() {
     unshare --net --pid --fork --mount --kill-child chroot "$root" /bin/sh -c 'mount -t proc proc /proc && "$@"' sh "$@"
 }
 
-deb() {
-    local package said
-    root=$work/root
+# debian_root: a fresh one as $root, with the package in it.
+debian_root() {
     package=$(ls "$out"/boards/server/*.deb 2>/dev/null | head -n 1 || :)
-    [ -n "$package" ] || { skip "the deb of server"; return; }
-    [ "$(id -u)" = 0 ] || { skip "root, to install into a Debian root,"; return; }
-    [ -e "$peers/debian-root/.complete" ] || { skip "a Debian root"; return; }
+    [ -n "$package" ] || { skip "the deb of server"; return 1; }
+    [ "$(id -u)" = 0 ] || { skip "root, to install into a Debian root,"; return 1; }
+    [ -e "$peers/debian-root/.complete-systemd" ] || { skip "a Debian root"; return 1; }
+    root=$work/root
+    rm -rf "$root"
     cp -a "$peers/debian-root" "$root"
     cp "$package" "$root/pillarbox.deb"
+}
+
+# Where no systemd runs, and none makes users.
+deb() {
+    local said
+    debian_root || return 0
+    rm "$root/bin/systemd-sysusers"
     in_root dpkg -i /pillarbox.deb >"$work/said" 2>&1 || fail "dpkg -i: $(cat "$work/said")"
     in_root id pillarbox >/dev/null || fail "there is no user"
     has "$(in_root readlink -f /usr/sbin/sendmail /usr/bin/mailq /usr/bin/newaliases)" /usr/sbin/pillarbox
@@ -154,6 +162,23 @@ deb() {
     [ ! -e "$root/etc/pillarbox.toml" ] && [ ! -e "$root/var/spool/pillarbox" ] || fail "a purge leaves something"
     [ -n "$(ls "$root/var/lib/pillarbox/mail")" ] || fail "a purge takes mailboxes"
     say "deb: installed, run, updated, removed, purged: $(basename "$package"), $(stat -c %s "$package") octets"
+}
+
+# Where one does: tests/packages/booted.sh says what is to be seen.
+booted() {
+    local status=0
+    debian_root || return 0
+    cp tests/packages/booted.sh "$root/"
+    cp tests/packages/booted.service "$root/etc/systemd/system/"
+    timeout -k 5 300 tests/packages/boot "$root" booted.service </dev/null >"$work/console" 2>&1 || status=$?
+    if [ $status = 75 ]; then
+        # No package brings what is missing here.
+        say "SKIPPED: systemd is not booted: $(tail -n 1 "$work/console")"
+        return
+    fi
+    [ $status = 0 ] || fail "under systemd ($status): $(cat "$work/console" "$root/said")"
+    has "$(tail -n 1 "$root/said")" "- done"
+    say "deb: under a booted systemd: $(grep -c '^- ' "$root/said") steps"
 }
 
 installed() {
@@ -180,3 +205,4 @@ ipk
 installed
 tarball
 deb
+booted

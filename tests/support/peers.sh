@@ -84,7 +84,7 @@ bring_busybox() {
 
 # A minimal Debian below a folder, to install packages into; its packages come from where this system's do.
 bring_debian() {
-    [ ! -e "$peers/debian-root/.complete" ] || return 0
+    [ ! -e "$peers/debian-root/.complete-systemd" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "a Debian root needs root"
         return 1
@@ -95,11 +95,11 @@ bring_debian() {
     say "unpacking a minimal Debian ${place#* } into $peers/debian-root"
     rm -rf "$peers/debian-root"
     DEBOOTSTRAP_DIR=$root/usr/share/debootstrap "$root/usr/sbin/debootstrap" --variant=minbase \
-        --include=init-system-helpers "${place#* }" "$peers/debian-root" "${place% *}" >"$peers/debootstrap.log" 2>&1 || {
+        --include=init-system-helpers,systemd "${place#* }" "$peers/debian-root" "${place% *}" >"$peers/debootstrap.log" 2>&1 || {
         tail -n 5 "$peers/debootstrap.log" >&2
         return 1
     }
-    touch "$peers/debian-root/.complete"
+    touch "$peers/debian-root/.complete-systemd"
 }
 
 bring_swaks() {
