@@ -79,7 +79,7 @@ resident: board peers ## BOARD=...: what the relay takes of memory there, with 3
 	boards/resident $(BOARD)
 
 test-boards: rust peers ## the tests with programs of boards, under emulation; BOARDS=... for these only
-	UNITS='$(UNITS)' boards/test $(BOARDS)
+	boards/test $(BOARDS)
 
 deb: board ## BOARD=...: a Debian package
 	boards/package deb $(BOARD)
