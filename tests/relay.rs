@@ -312,6 +312,24 @@ fn nothing_is_used_that_the_next_hop_does_not_offer() {
 }
 
 #[test]
+fn who_is_named_twice_gets_one_copy() {
+    let folder = Folder::new("twice");
+    let hop = NextHop::friendly();
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let relay = config.start();
+    let to = ["b@remote.test", "anna@local.test", "b@REMOTE.test", "Anna@LOCAL.test", "B@remote.test"];
+    Client::hello(relay.port).deliver("a@client.test", &to, &message("once\r\n"));
+    let taken = hop.wait(1).remove(0);
+    // The case of a local-part is for its own server to judge.
+    assert_eq!(taken.to, ["<b@remote.test>", "<B@remote.test>"]);
+    config.wait_queue(0);
+    let arrived = only(&config, "anna");
+    assert_eq!(field(&arrived, "Delivered-To").as_deref(), Some("anna@local.test"));
+    relay.wait_log(&["accepted", "rcpt=3"]);
+    relay.stop();
+}
+
+#[test]
 fn a_loop_is_stopped() {
     let folder = Folder::new("loop");
     let hop = NextHop::friendly();

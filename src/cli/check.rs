@@ -73,7 +73,7 @@ pub fn mistakes(config: &Config) -> Vec<String> {
         }
     }
     if config.aliases.file.as_deref().is_some_and(Path::exists)
-        && let Err(refused) = Aliases::open(config, 0)
+        && let Err(refused) = Aliases::open(config)
     {
         found.extend(refused.to_string().lines().map(str::to_owned));
     }
@@ -199,7 +199,7 @@ fn has_no_mailbox(config: &Config, address: &str) -> bool {
     let via = route::find(config, "", address).and_then(|at| config.route.get(usize::from(at)));
     let Some(Via::Maildir(maildir)) = via.map(|route| &route.via) else { return false };
     let is_alias = || {
-        let aliases = Aliases::open(config, 0).ok().flatten();
+        let aliases = Aliases::open(config).ok().flatten();
         let table = aliases.as_ref().map(Aliases::table);
         address.rsplit_once('@').is_some_and(|(local, domain)| {
             table.is_some_and(|t| t.find(local, domain).or_else(|| t.catch_all(domain)).is_some())
@@ -210,7 +210,7 @@ fn has_no_mailbox(config: &Config, address: &str) -> bool {
 
 /// True if unknown names are caught at a domain whose mailboxes nobody here can look up.
 fn catches_elsewhere(config: &Config) -> bool {
-    let Ok(Some(aliases)) = Aliases::open(config, 0) else { return false };
+    let Ok(Some(aliases)) = Aliases::open(config) else { return false };
     let is_elsewhere = |domain: &String| {
         let route = route::find(config, "", &format!("someone@{domain}"));
         let via = route.and_then(|at| config.route.get(usize::from(at))).map(|route| &route.via);

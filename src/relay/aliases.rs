@@ -4,7 +4,6 @@
 //! comes, and read again when it has changed; what is wrong with it then is logged once, and the
 //! old table holds on. [`Expansion`](super::expansion::Expansion) follows aliases to their ends.
 
-mod named;
 mod parse;
 mod table;
 
@@ -15,7 +14,6 @@ use std::path::Path;
 
 use log::{error, info};
 
-pub use named::Named;
 pub use table::{Alias, Table};
 
 use crate::config::{Config, Refused};
@@ -49,20 +47,17 @@ pub struct Aliases {
     table: Table,
     /// Of the file that was looked at last, right or wrong; `None`: it could not be opened.
     stamp: Option<Stamp>,
-    named: Named,
 }
 
 impl Aliases {
-    /// Octets of heap for `slots` inbound slots, while a changed file is read as well.
-    pub const fn heap_octets(slots: usize) -> usize {
-        ALIASES_OCTETS as usize + 2 * Table::HEAP_OCTETS + Named::heap_octets(slots)
-    }
+    /// Octets of heap, while a changed file is read as well.
+    pub const HEAP_OCTETS: usize = ALIASES_OCTETS as usize + 2 * Table::HEAP_OCTETS;
 
-    /// Reads the file of the configuration, for `slots` inbound slots; `Ok(None)` if none is named.
-    pub fn open(config: &Config, slots: usize) -> Result<Option<Self>, Refused> {
+    /// Reads the file of the configuration; `Ok(None)` if none is named.
+    pub fn open(config: &Config) -> Result<Option<Self>, Refused> {
         let Some(file) = config.aliases.file.as_deref() else { return Ok(None) };
         let (table, stamp) = read(file, config)?;
-        Ok(Some(Self { table, stamp: Some(stamp), named: Named::new(slots) }))
+        Ok(Some(Self { table, stamp: Some(stamp) }))
     }
 
     /// Looks at the file, and reads it again if it has changed.
@@ -86,11 +81,6 @@ impl Aliases {
                 error!("- the old aliases stay");
             }
         }
-    }
-
-    /// The table as it was read last, and who is named already.
-    pub fn parts(&mut self) -> (&Table, &mut Named) {
-        (&self.table, &mut self.named)
     }
 
     /// The table as it was read last.
@@ -130,13 +120,13 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("aliases");
         let mut config = Config::parse("local_domains = [\"home.test\"]\n", "host.test").unwrap();
-        assert!(Aliases::open(&config, 1).unwrap().is_none());
+        assert!(Aliases::open(&config).unwrap().is_none());
         config.aliases.file = Some(file.clone());
-        let missing = Aliases::open(&config, 1).unwrap_err().to_string();
+        let missing = Aliases::open(&config).unwrap_err().to_string();
         assert!(missing.contains("can't be read"), "{missing}");
 
         std::fs::write(&file, "info: anna\n").unwrap();
-        let mut aliases = Aliases::open(&config, 1).unwrap().unwrap();
+        let mut aliases = Aliases::open(&config).unwrap().unwrap();
         let has = |aliases: &Aliases, name: &str| aliases.table().find(name, "home.test").is_some();
         assert!(has(&aliases, "info") && !has(&aliases, "sales"));
         for (text, sales) in [
@@ -152,7 +142,7 @@ mod tests {
         aliases.refresh(&config);
         assert!(has(&aliases, "info"));
         std::fs::write(&file, vec![b'#'; ALIASES_OCTETS as usize + 1]).unwrap();
-        let too_large = Aliases::open(&config, 1).unwrap_err().to_string();
+        let too_large = Aliases::open(&config).unwrap_err().to_string();
         assert!(too_large.contains("more than 64 KiB"), "{too_large}");
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -129,7 +129,7 @@ impl<'a> Expansion<'a> {
 
     /// True if one of the recipients is at a local domain.
     pub fn is_ours(&self, path: &str) -> bool {
-        route::is_local(self.config, split(path).1)
+        is_ours(self.config, path)
     }
 
     /// Where one of the recipients goes.
@@ -256,6 +256,11 @@ impl<'a> Expansion<'a> {
             None => Ok(Mailbox::Missing),
         }
     }
+}
+
+/// True if a recipient is at a local domain.
+pub fn is_ours(config: &Config, path: &str) -> bool {
+    route::is_local(config, split(path).1)
 }
 
 /// `Ok` if a route leads to a recipient, and its mailbox is there where it has to be.

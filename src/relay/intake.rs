@@ -6,11 +6,11 @@ use log::{debug, info};
 
 use super::Relay;
 use super::access::{self, Verdict};
-use super::aliases::Named;
 use super::client::{Client, Remote, rule};
 use super::delivery::key_by;
 use super::expansion::{self, Expansion};
 use super::incoming::About;
+use super::named::Named;
 use super::notes::Note;
 use super::quoted::Quoted;
 use super::rates::Party;
@@ -37,9 +37,7 @@ impl Relay {
     ) -> Option<Answer<'static>> {
         let refused = match question {
             Question::Begin(mail) => self.begin(slot, client, session, mail, now).err(),
-            Question::Recipient(transaction, recipient) => {
-                self.recipient(slot, client, session, transaction, recipient).err()
-            }
+            Question::Recipient(_, recipient) => self.recipient(slot, client, session, recipient).err(),
             Question::Content(transaction) => self.trace(slot, client, session, transaction, now).err(),
             Question::Commit(_) => match self.commit(slot, client, session, now) {
                 Ok(()) => return None,
@@ -106,9 +104,7 @@ impl Relay {
         };
         about.id = self.store.begin(staging(slot), &origin, now.unix_s).map_err(reply_to)?;
         about.first.clear();
-        if let Some(aliases) = &mut self.aliases {
-            aliases.parts().1.begin(slot);
-        }
+        self.named.begin(slot);
         Ok(())
     }
 
@@ -129,10 +125,9 @@ impl Relay {
         slot: usize,
         client: &Client,
         session: &Session,
-        transaction: &Transaction,
         recipient: &Recipient,
     ) -> Result<(), Reply> {
-        let Self { config, store, aliases, incoming, .. } = self;
+        let Self { config, store, aliases, named, incoming, .. } = self;
         let about = &mut incoming[slot].about;
         let peer = access::Peer { trusted: client.trusted, user: session.user() };
         // The one that is kept, so that the message goes the same way after a restart.
@@ -144,17 +139,21 @@ impl Relay {
         };
         let Some(aliases) = aliases else {
             expansion::way(config, reverse, path)?;
+            let is_ours = expansion::is_ours(config, path);
+            if named.has(slot, path, is_ours) {
+                return Ok(());
+            }
             store.recipient(staging(slot), path, recipient.notify, &recipient.orcpt).map_err(reply_to)?;
-            if transaction.recipients == 0 {
+            named.add(slot, path, is_ours);
+            if about.first.is_empty() {
                 about.key = key_by(config, route, path);
                 about.first = String::try_from(path).unwrap_or_default();
             }
             return Ok(());
         };
         aliases.refresh(config);
-        let (table, named) = aliases.parts();
         let reverse = String::<PATH_OCTETS>::try_from(reverse).unwrap_or_default();
-        let expansion = Expansion::of(config, table, &reverse, path)?;
+        let expansion = Expansion::of(config, aliases.table(), &reverse, path)?;
         expansion.judge()?;
         add_all(store, about, named, slot, recipient, &expansion)
     }

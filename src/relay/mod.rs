@@ -30,6 +30,7 @@ pub mod maildir;
 pub mod measure;
 pub mod medium;
 pub mod metrics;
+pub mod named;
 pub mod notes;
 pub mod notice;
 pub mod offer;
@@ -76,6 +77,7 @@ use destination::{Destinations, Key};
 use failures::Failures;
 use incoming::Incoming;
 use intake::reply_to;
+use named::Named;
 use notes::Notes;
 use plug::Plug;
 use queue::{Entry, Queue};
@@ -160,6 +162,8 @@ pub struct Relay {
     in_notice: [bool; SPARES],
     /// None if no file is named.
     aliases: Option<Aliases>,
+    /// Who is named in the open transactions.
+    named: Named,
     /// What was done in this turn.
     share: dispatch::Share,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
@@ -215,7 +219,7 @@ impl Relay {
     pub fn open(config: Arc<Config>, slots: usize, disk: RealDisk, now: Now) -> Result<Self, StartError> {
         let (rounds, users) = (rounds(&config), login::users(&config));
         let groups = group::numbers(&config).map_err(io::Error::other)?;
-        let aliases = Aliases::open(&config, slots).map_err(io::Error::other)?;
+        let aliases = Aliases::open(&config).map_err(io::Error::other)?;
         let mut queue = Queue::new(queue_places(&config));
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
             take_in(&mut queue, &found, &config, now)
@@ -232,6 +236,7 @@ impl Relay {
             groups,
             in_notice: [false; SPARES],
             aliases,
+            named: Named::new(slots),
             share: dispatch::Share::default(),
             pauses: false,
             find_ms: now.mono_ms,
@@ -258,7 +263,8 @@ impl Relay {
             + Queue::heap_octets(queue_places(config))
             + Rounds::heap_octets(rounds(config))
             + Destinations::OCTETS
-            + config.aliases.file.as_ref().map_or(0, |_| Aliases::heap_octets(slots))
+            + config.aliases.file.as_ref().map_or(0, |_| Aliases::HEAP_OCTETS)
+            + Named::heap_octets(slots)
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
@@ -429,7 +435,7 @@ impl Relay {
         self.pauses = false;
         self.sweep_soon();
         let groups = group::numbers(&config)?;
-        self.aliases = Aliases::open(&config, self.slots).map_err(|refused| refused.to_string())?;
+        self.aliases = Aliases::open(&config).map_err(|refused| refused.to_string())?;
         self.groups = groups;
         self.users = login::users(&config);
         self.config = config;

@@ -18,6 +18,7 @@ use crate::mail::received::{self, Trace};
 use crate::relay::access::{self, Peer, Verdict};
 use crate::relay::aliases::Aliases;
 use crate::relay::expansion::{self, Expansion};
+use crate::relay::named::one_spelling;
 use crate::smtp::address::Path;
 use crate::smtp::buffer::Buffer;
 use crate::smtp::reply::Reply;
@@ -42,7 +43,7 @@ pub fn store(config: &Config, options: &Options, letter: &mut Letter) -> Exit {
         Ok(store) => store,
         Err(exit) => return exit,
     };
-    let aliases = match Aliases::open(config, 0) {
+    let aliases = match Aliases::open(config) {
         Ok(aliases) => aliases,
         Err(wrong) => return fail(Exit::Config, wrong),
     };
@@ -86,19 +87,24 @@ fn add(
     };
     let Some(aliases) = aliases else {
         expansion::way(config, sender, path)?;
-        targets.push(Target { path: path.to_owned(), orcpt: String::new() });
+        push(config, targets, path, "");
         return Ok(());
     };
     let expansion = Expansion::of(config, aliases.table(), sender, path)?;
     expansion.judge()?;
-    let orcpt =
-        if expansion.is_alias() { expansion::original(given).as_str().to_owned() } else { String::new() };
+    let orcpt = if expansion.is_alias() { expansion::original(given) } else { Default::default() };
     for path in expansion.recipients() {
-        if !targets.iter().any(|target| target.path == path.as_str()) {
-            targets.push(Target { path: path.as_str().to_owned(), orcpt: orcpt.clone() });
-        }
+        push(config, targets, &path, &orcpt);
     }
     Ok(())
+}
+
+/// Adds a recipient, unless it is named already.
+fn push(config: &Config, targets: &mut Vec<Target>, path: &str, orcpt: &str) {
+    let spelt = |path: &str| one_spelling(path, expansion::is_ours(config, path));
+    if !targets.iter().any(|target| spelt(&target.path) == spelt(path)) {
+        targets.push(Target { path: path.to_owned(), orcpt: orcpt.to_owned() });
+    }
 }
 
 fn refused(recipient: &str, reply: &Reply) -> Exit {

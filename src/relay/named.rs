@@ -1,4 +1,4 @@
-//! Who is named in a transaction already: what two aliases lead to gets one copy.
+//! Who is named in a transaction already: whoever is named twice, or whom two aliases lead to, gets one copy.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -33,8 +33,7 @@ impl Named {
         self.slots[slot].clear();
     }
 
-    /// True if this recipient is named in the transaction of a slot. The case of a local-part counts
-    /// unless it is at a domain of ours.
+    /// True if this recipient is named in the transaction of a slot.
     pub fn has(&self, slot: usize, path: &str, is_ours: bool) -> bool {
         self.slots[slot].contains(&self.hash(path, is_ours))
     }
@@ -47,13 +46,19 @@ impl Named {
     }
 
     fn hash(&self, path: &str, is_ours: bool) -> u64 {
-        let mut path = String::<PATH_OCTETS>::try_from(path).unwrap_or_default();
-        let local_octets = if is_ours { 0 } else { path.rfind('@').unwrap_or(0) };
-        if let Some(rest) = path.get_mut(local_octets..) {
-            rest.make_ascii_lowercase();
-        }
-        self.hasher.hash_one(path.as_str())
+        self.hasher.hash_one(one_spelling(path, is_ours).as_str())
     }
+}
+
+/// A recipient, spelt so that two that are the same are alike. The case of a local-part counts unless it
+/// is at a domain of ours.
+pub fn one_spelling(path: &str, is_ours: bool) -> String<PATH_OCTETS> {
+    let mut path = String::try_from(path).unwrap_or_default();
+    let local_octets = if is_ours { 0 } else { path.rfind('@').unwrap_or(0) };
+    if let Some(rest) = path.get_mut(local_octets..) {
+        rest.make_ascii_lowercase();
+    }
+    path
 }
 
 #[cfg(test)]
