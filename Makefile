@@ -14,7 +14,7 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test unit check demo core peers bench bench-short bench-tls power-loss fuzz fuzz-short install clean rust
+.PHONY: help run build test unit check demo core peers bench bench-short bench-tls power-loss soak fuzz fuzz-short install clean rust
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ bench-tls: build ## handshakes a second, and the memory of TLS sessions (openssl
 
 power-loss: rust ## cuts the power at every disk call, the long way (some minutes)
 	PILLARBOX_FULL=1 $(CARGO) test -j$(JOBS) --release --test power_loss
+
+soak: rust ## kills the relay every second while 1,000 messages go through, with each way to commit (a minute)
+	PILLARBOX_FULL=1 $(CARGO) test -j$(JOBS) --test soak -- --nocapture
 
 fuzz: rust ## every fuzz target for a minute (g++; no nightly compiler is needed)
 	fuzz/run --seconds 60

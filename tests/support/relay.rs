@@ -7,6 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::{fs, thread};
 
 use nix::sys::signal::{Signal, killpg};
@@ -231,6 +232,7 @@ pub struct Relay {
     child: Child,
     pub port: u16,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Relay {
@@ -254,12 +256,12 @@ impl Relay {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("a piped standard error"));
         let of_reader = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 of_reader.lock().expect("the log").push(line);
             }
         });
-        Self { child, port, log }
+        Self { child, port, log, reader: Some(reader) }
     }
 
     pub fn pid(&self) -> Pid {
@@ -299,11 +301,15 @@ impl Relay {
         self.log()
     }
 
-    /// SIGKILL: what a crash leaves behind.
-    pub fn kill(mut self) {
+    /// SIGKILL: what a crash leaves behind. Its log, to the last line that it wrote.
+    pub fn kill(mut self) -> Vec<String> {
         self.signal(Signal::SIGKILL);
         let status = self.wait();
         assert_eq!(status.signal(), Some(9), "killed, not ended before: {status}");
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader of the log");
+        }
+        self.log()
     }
 
     /// Fails the test if the relay has ended.
