@@ -289,6 +289,22 @@ fn sendmail_dots_and_exit_codes() {
 }
 
 #[test]
+fn sendmail_by_the_clock_says_nothing() {
+    let folder = Folder::new("flush");
+    let (config, relay, port) = with_queue(&folder, 1);
+    let hop = hop_on(port);
+    let output = config.run(&["sendmail", "-q"], b"");
+    assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
+    hop.wait(1);
+    config.drain();
+    relay.stop();
+    assert_eq!(config.run(&["sendmail", "-q"], b"").status.code(), Some(69), "no relay runs");
+    for (argument, says) in [("-h", "usage: pillarbox sendmail"), ("-V", "pillarbox 0")] {
+        assert!(config.succeed(&["sendmail", argument]).starts_with(says), "{argument}");
+    }
+}
+
+#[test]
 fn sendmail_without_a_relay_waits_in_the_spool() {
     let folder = Folder::new("norelay");
     let hop = NextHop::friendly();

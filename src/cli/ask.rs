@@ -108,6 +108,11 @@ pub fn print(told: &mut Spill) -> Exit {
     }
 }
 
+/// Says that no relay runs, and ends the program as is fit for who wanted it.
+pub fn nobody_there(exit: Exit, socket: &Path) -> Exit {
+    fail(exit, format_args!("no relay runs: nobody listens at {}", socket.display()))
+}
+
 /// Says why the relay could not be asked.
 pub fn failed(control: &Path, error: &io::Error) -> Exit {
     let exit = match error.kind() {

@@ -81,7 +81,7 @@ usage: pillarbox sendmail [-c FILE] [-t] [-i] [-f SENDER] [-F NAME] [RECIPIENTâ€
 
 Reads one message from standard input and submits it to the relay.
 
-  -t                   recipients are in To:, Cc: and Bcc: too; Bcc: is removed
+  -t                   recipients are in To:, Cc: and Bcc: too
   -i, -oi              a line with a single dot does not end the message
   -f, -r SENDER        the sender, instead of the user at this host; <> for none
   -F NAME              the full name for a From: that is missing
@@ -91,8 +91,9 @@ Reads one message from standard input and submits it to the relay.
   -B 7BIT|8BITMIME     what the content is
   -bs                  speak SMTP on standard input and output
   -bp                  list the queue
+  -q                   try the whole queue now
 
-Other options of sendmail are taken and have no meaning here.";
+Bcc: is removed, with -t and without. Other options of sendmail are taken and have no meaning here.";
 
 /// `pillarbox password --help`
 pub const PASSWORD: &str = "\

@@ -29,6 +29,22 @@ pub fn run(named: Option<PathBuf>, arguments: Parser) -> Exit {
     }
 }
 
+/// What `sendmail -q` does: like `retry --all`, but there is nothing to read for whoever runs it by
+/// the clock.
+pub fn flush(named: Option<PathBuf>) -> Exit {
+    let config = match load(named.as_deref()) {
+        Ok(loaded) => loaded.config,
+        Err(exit) => return exit,
+    };
+    let control = &config.run.control;
+    match ask(control, &Request::Do(Action::Retry, Which::All)) {
+        Answer::Told(_) => Exit::Ok,
+        Answer::Refused { exit, why } => fail(exit, why),
+        Answer::Failed(e) => ask::failed(control, &e),
+        Answer::NobodyThere => ask::nobody_there(Exit::Unavailable, control),
+    }
+}
+
 /// What the command line asks for.
 fn words(named: Option<PathBuf>, mut parser: Parser) -> Result<(Option<PathBuf>, Vec<Request>), Exit> {
     let wrong = |e: &dyn std::fmt::Display| usage(e, help::QUEUE);
@@ -52,6 +68,7 @@ fn requests(words: &[&str], json: bool, all: bool) -> Result<Vec<Request>, Strin
     let id = |word: &&str| word.parse::<Id>().map_err(|_| format!("{word:?} is no queue id"));
     match words {
         [] | ["list"] if !all => Ok(vec![Request::List { json }]),
+        ["list", ..] => Err("list takes neither ids nor --all".to_owned()),
         _ if json => Err("--json is for list".to_owned()),
         ["show", word] if !all => Ok(vec![Request::Show(id(word)?)]),
         ["show", ..] => Err("show takes one queue id".to_owned()),

@@ -47,6 +47,7 @@ fn words(named: Option<PathBuf>, mut parser: Parser) -> Result<(Option<PathBuf>,
         }
     }
     match address {
+        Some(address) if address.trim().is_empty() => Err(wrong(&"the address is empty")),
         Some(address) => Ok((file, address)),
         None => Err(wrong(&"send-test needs the address to send to")),
     }
@@ -66,9 +67,17 @@ fn send(config: &Config, address: String) -> Exit {
         Ok(letter) => letter,
         Err(exit) => return exit,
     };
+    // Whoever may not hear the story shall not send the message first.
+    let control = &config.run.control;
+    match ask(control, &Request::Status { json: true }) {
+        Answer::Told(_) => {}
+        Answer::Refused { exit, why } => return fail(exit, why),
+        Answer::Failed(e) => return ask::failed(control, &e),
+        Answer::NobodyThere => return ask::nobody_there(Exit::Unavailable, control),
+    }
     let sender = letter.sender.as_str().to_owned();
     match submit(config, &options, &mut letter) {
-        Submitted::NobodyThere => nobody(config),
+        Submitted::NobodyThere => ask::nobody_there(Exit::Unavailable, &config.run.submit),
         Submitted::Said { exit: Exit::Ok, id: Some(id) } => {
             print(format_args!("accepted {id} from <{sender}>"));
             follow(config, id)
@@ -80,11 +89,6 @@ fn send(config: &Config, address: String) -> Exit {
         Submitted::Said { exit: Exit::NoUser, .. } => Exit::Unavailable,
         Submitted::Said { exit, .. } => exit,
     }
-}
-
-fn nobody(config: &Config) -> Exit {
-    let submit = config.run.submit.display();
-    fail(Exit::Unavailable, format_args!("no relay runs: nobody listens at {submit}"))
 }
 
 /// What has been heard of the message so far.

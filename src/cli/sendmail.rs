@@ -34,7 +34,8 @@ pub fn run(named: Option<PathBuf>, arguments: Parser) -> Exit {
         Mode::Help => return print(help::SENDMAIL),
         Mode::Version => return print(help::VERSION),
         Mode::List => return queue::run(options.file, Parser::from_args(["list"])),
-        Mode::Retry => return queue::run(options.file, Parser::from_args(["retry", "--all"])),
+        Mode::Retry => return queue::flush(options.file),
+        Mode::Nothing => return Exit::Ok,
         Mode::Aliases => return new_aliases(),
         Mode::Submit | Mode::Smtp => {}
     }
@@ -63,7 +64,7 @@ fn pass(config: &Config) -> Exit {
     let (mut to, mut from) = match both {
         Ok(both) => both,
         Err(e) => {
-            return fail(Exit::TryLater, format_args!("the submit socket {}: {e}", socket.display()));
+            return submit::unreached(socket, &e);
         }
     };
     std::thread::spawn(move || {

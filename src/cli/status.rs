@@ -24,8 +24,6 @@ pub fn run(named: Option<PathBuf>, arguments: Parser) -> Exit {
         Answer::Told(mut told) => ask::print(&mut told),
         Answer::Refused { exit, why } => fail(exit, why),
         Answer::Failed(e) => ask::failed(control, &e),
-        Answer::NobodyThere => {
-            fail(Exit::Unavailable, format_args!("no relay runs: nobody listens at {}", control.display()))
-        }
+        Answer::NobodyThere => ask::nobody_there(Exit::Unavailable, control),
     }
 }

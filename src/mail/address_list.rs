@@ -50,14 +50,14 @@ impl Recipients {
         let Self { names, section, list } = self;
         let Ok(()) = section.follow(octets, |piece| {
             Ok::<_, Infallible>(match piece {
-                Piece::Line(Kind::Continuation, _, before) => Section::Field(before.unwrap_or(false)),
-                Piece::Line(kind, start, _) => {
+                Piece::Line(Kind::Continuation, _, Some(before)) => Section::Field(before),
+                Piece::Line(kind, start, before) => {
                     list.end(each);
+                    // As `header::Scanner` sees it: what is no field there is none here.
                     match kind {
-                        Kind::Field | Kind::Continuation => {
-                            Section::Field(names.iter().any(|name| start.is(name)))
-                        }
-                        Kind::Blank | Kind::Text => Section::Body,
+                        Kind::Field => Section::Field(names.iter().any(|name| start.is(name))),
+                        Kind::Text if before.is_none() && start.is_mailbox_line() => Section::Field(false),
+                        Kind::Continuation | Kind::Blank | Kind::Text => Section::Body,
                     }
                 }
                 Piece::More(reading, octets) => {

@@ -56,6 +56,11 @@ impl LineStart {
         self.0.strip_suffix(b":").unwrap_or(&self.0).trim_ascii_end()
     }
 
+    /// True for the first line of a mailbox file, which old programs pipe in with the message.
+    pub fn is_mailbox_line(&self) -> bool {
+        self.0.starts_with(b"From ") || self.0.starts_with(b">From ")
+    }
+
     /// True if the name is this one, in any case.
     pub fn is(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name.as_bytes())

@@ -13,7 +13,7 @@ use crate::limits::RECEIVED_LINES;
 pub struct Rules<'a> {
     /// Fields to be added if they are missing.
     pub missing: Option<Missing<'a>>,
-    /// Leaves every `Bcc:` and `Resent-Bcc:` out (for `sendmail -t`).
+    /// Leaves every `Bcc:` and `Resent-Bcc:` out (for sendmail).
     pub drop_bcc: bool,
     /// Leaves every `Return-Path:` out: only the final delivery adds it (RFC 5321 4.4).
     pub drop_return_path: bool,
@@ -149,8 +149,8 @@ impl Scanner {
                 sink(start.octets())?;
                 Ok(Section::Body)
             }
-            // The first line of a mailbox file, piped in by old programs; a field to Postfix too.
-            (Kind::Text, None) if is_mailbox_line(start.octets()) => {
+            // A field to Postfix too.
+            (Kind::Text, None) if start.is_mailbox_line() => {
                 sink(b"X-Mailbox-Line: ")?;
                 sink(start.octets())?;
                 Ok(Section::Field(Fate::Kept))
@@ -190,10 +190,6 @@ impl Scanner {
         }
         Ok(())
     }
-}
-
-fn is_mailbox_line(start: &[u8]) -> bool {
-    start.starts_with(b"From ") || start.starts_with(b">From ")
 }
 
 #[cfg(test)]

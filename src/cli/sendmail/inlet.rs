@@ -7,6 +7,7 @@ use nix::unistd::Uid;
 
 use super::letter::Letter;
 use super::options::Options;
+use crate::cli::ask::nobody_there;
 use crate::cli::exit::Exit;
 use crate::cli::spill::Spill;
 use crate::cli::{fail, offline};
@@ -36,8 +37,7 @@ pub fn store(config: &Config, options: &Options, letter: &mut Letter) -> Exit {
     let user = Uid::current();
     let owner = config.spool.directory.metadata().map(|found| found.uid());
     if !(Uid::effective().is_root() || owner.is_ok_and(|owner| Uid::effective().as_raw() == owner)) {
-        let socket = config.run.submit.display();
-        return fail(Exit::TryLater, format_args!("no relay runs: nobody listens at {socket}"));
+        return nobody_there(Exit::TryLater, &config.run.submit);
     }
     let mut store = match offline::inlet(config) {
         Ok(store) => store,

@@ -27,7 +27,7 @@ const RECIPIENTS: usize = 10_000;
 pub struct Letter {
     /// The reverse-path, canonical and without brackets.
     pub sender: Path,
-    /// The forward-paths, each once.
+    /// The forward-paths, each once, in whatever case it was written.
     pub recipients: Vec<Path>,
     /// The content, in clean lines.
     pub content: Spill,
@@ -70,12 +70,13 @@ fn read_content(
     addresses: &mut Addresses<'_>,
 ) -> Result<(Spill, bool), Exit> {
     let broken = |e: io::Error| fail(Exit::Io, format_args!("reading the message: {e}"));
-    let from = options.full_name.as_ref().map(|name| from(name, sender.as_str()));
+    let address = if sender.as_str().is_empty() { config.postmaster.as_str() } else { sender.as_str() };
+    let from = options.full_name.as_ref().map(|name| from(name, address));
     let date = sys::is_sane(sys::unix_s()).then(date);
     let id = format!("{}.{}", sys::unix_s(), std::process::id());
     let missing =
         from.as_ref().map(|from| Missing { date, id: &id, hostname: &config.hostname, from: from.as_str() });
-    let rules = Rules { missing, drop_bcc: options.from_header, drop_return_path: false };
+    let rules = Rules { missing, drop_bcc: true, drop_return_path: false };
     let mut scanner = Scanner::new();
     let (mut list, mut resent_list) = (Recipients::original(), Recipients::resent());
     let (mut named, mut resent) = (Addresses::new(&config.hostname), Addresses::new(&config.hostname));
@@ -94,6 +95,9 @@ fn read_content(
             Err(e) => return Err(broken(e)),
         }
         ended |= lines.is_over();
+        if clean.contains(&0) {
+            return Err(fail(Exit::Data, "a NUL stands in the message; that is no text"));
+        }
         if options.from_header {
             list.read(&clean, &mut |entry| named.add(entry));
             resent_list.read(&clean, &mut |entry| resent.add(entry));
@@ -196,7 +200,7 @@ impl<'a> Addresses<'a> {
     }
 
     fn take(&mut self, path: Path) {
-        if self.paths.contains(&path) {
+        if self.paths.iter().any(|known| known.as_str().eq_ignore_ascii_case(path.as_str())) {
         } else if self.paths.len() >= RECIPIENTS {
             self.wrong.get_or_insert_with(|| format!("more than {RECIPIENTS} recipients"));
         } else {
@@ -256,6 +260,28 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_of_a_mailbox_file_hides_no_recipients() {
+        let options = Options { from_header: true, ..options() };
+        let input = "From root@x Mon Jan  1 00:00:00 2020\nTo: a@b.example\nBcc: c@d.example\n\nx\n";
+        for input in [input.to_owned(), format!(">{input}")] {
+            let (recipients, _, content) = read(&options, &input).unwrap();
+            assert_eq!(recipients, ["a@b.example", "c@d.example"]);
+            assert!(content.ends_with("2020\r\nTo: a@b.example\r\n\r\nx\r\n"), "{content}");
+        }
+        // In the body it is text, and what stands behind it is no header.
+        for input in ["To: a@b.example\nFrom me\nCc: no@one\n", " folded\nTo: no@one\n"] {
+            let options = Options { recipients: vec!["a@b.example".to_owned()], ..options.clone() };
+            assert_eq!(read(&options, input).unwrap().0, ["a@b.example"], "{input}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_in_two_spellings_is_one() {
+        let options = Options { recipients: vec!["bob, BOB@Box.example, bob+x".to_owned()], ..options() };
+        assert_eq!(read(&options, "x").unwrap().0, ["bob@box.example", "bob+x@box.example"]);
+    }
+
+    #[test]
     fn a_sender_may_come_with_its_name() {
         for (said, sender) in [
             ("Me Too <a@b.example>", Some("a@b.example")),
@@ -273,11 +299,11 @@ mod tests {
     }
 
     #[test]
-    fn without_t_the_header_is_left_alone() {
+    fn without_t_nobody_is_taken_from_the_header_and_bcc_goes_all_the_same() {
         let options = Options { recipients: vec!["\"A, B\" <x@y.example>, z".to_owned()], ..options() };
-        let (recipients, _, content) = read(&options, "Bcc: c@d.example\n\nhello").unwrap();
+        let (recipients, _, content) = read(&options, "Bcc: c@d.example\nTo: x\n\nhello").unwrap();
         assert_eq!(recipients, ["x@y.example", "z@box.example"]);
-        assert_eq!(content, "Bcc: c@d.example\r\n\r\nhello\r\n");
+        assert_eq!(content, "To: x\r\n\r\nhello\r\n");
     }
 
     #[test]
@@ -290,6 +316,16 @@ mod tests {
         let content = named("Subject: x\n\nhello\n");
         assert!(content.contains("From: \"Cron Daemon\" <me@box.example>\r\n"), "{content}");
         assert!(!named("From: b@c\n\nhello\n").contains("Cron"));
+        let options = Options {
+            sender: Some("<>".to_owned()),
+            full_name: Some("Cron".to_owned()),
+            recipients: vec!["root".to_owned()],
+            ..Options::default()
+        };
+        let (_, sender, content) = read(&options, "\nhello\n").unwrap();
+        assert_eq!(sender, "");
+        let from = format!("From: \"Cron\" <{}>\r\n", config().postmaster);
+        assert!(content.contains(&from), "an address is never empty: {content}");
     }
 
     #[test]
@@ -307,6 +343,9 @@ mod tests {
         let from_header = Options { from_header: true, ..options() };
         assert_eq!(read(&from_header, "Subject: nobody\n\nTo: a@b\n").unwrap_err(), Exit::Usage);
         assert_eq!(read(&from_header, "To: a@b, c d e\n\n").unwrap_err(), Exit::Data);
+        for nul in ["To: a@b\nx: \0\n\n", "To: a@b\n\nx\0"] {
+            assert_eq!(read(&from_header, nul).unwrap_err(), Exit::Data);
+        }
         let bad = Options { recipients: vec!["a@b@c d".to_owned()], ..options() };
         assert_eq!(read(&bad, "x").unwrap_err(), Exit::Data);
         let bad =

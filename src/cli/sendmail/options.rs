@@ -23,6 +23,8 @@ pub enum Mode {
     Aliases,
     /// `-q`: try the queue now.
     Retry,
+    /// `-bh`, `-bH`: show or forget what is known of other hosts, which is nothing here.
+    Nothing,
     /// `--help`.
     Help,
     /// `--version`.
@@ -74,11 +76,13 @@ impl Options {
                 }
                 // Verbosity and manners of other times.
                 Arg::Short('G' | 'U' | 'm' | 'n' | 'v' | 'x') => {}
-                Arg::Short(letter) => {
-                    let value =
-                        parser.value().map_err(|_| format!("-{letter} needs a value, or is unknown"))?;
-                    options.take(letter, value)?;
-                }
+                Arg::Short(letter) => match (letter, parser.value()) {
+                    (_, Ok(value)) => options.take(letter, value)?,
+                    // Without a value they are what they are to every other command.
+                    ('h', Err(_)) => options.mode = Mode::Help,
+                    ('V', Err(_)) => options.mode = Mode::Version,
+                    (_, Err(_)) => return Err(format!("-{letter} needs a value, or is unknown")),
+                },
                 Arg::Value(recipient) => options.recipients.push(text(recipient)?),
                 other => return Err(other.unexpected().to_string()),
             }
@@ -117,6 +121,7 @@ fn mode(value: &str) -> Result<Mode, String> {
         "s" => Ok(Mode::Smtp),
         "p" => Ok(Mode::List),
         "i" => Ok(Mode::Aliases),
+        "h" | "H" => Ok(Mode::Nothing),
         "d" => Err("-bd: the relay is started by pillarbox serve".to_owned()),
         other => Err(format!("-b{other} has no meaning here")),
     }
@@ -203,6 +208,11 @@ mod tests {
             ("-bi", Mode::Aliases),
             ("-bm", Mode::Submit),
             ("-I", Mode::Aliases),
+            ("-bh", Mode::Nothing),
+            ("-bH", Mode::Nothing),
+            ("-h", Mode::Help),
+            ("-V", Mode::Version),
+            ("--help", Mode::Help),
             ("-q", Mode::Retry),
             ("-q30m", Mode::Retry),
         ] {

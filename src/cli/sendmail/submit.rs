@@ -3,10 +3,12 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use super::letter::Letter;
 use super::options::Options;
+use crate::cli::ask::nobody_there;
 use crate::cli::exit::Exit;
 use crate::cli::{complain, fail};
 use crate::config::Config;
@@ -45,12 +47,19 @@ pub fn submit(config: &Config, options: &Options, letter: &mut Letter) -> Submit
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             Submitted::NobodyThere
         }
-        Err(e) => {
-            let exit =
-                if e.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::TryLater };
-            let exit = fail(exit, format_args!("the submit socket {}: {e}", socket.display()));
-            Submitted::Said { exit, id: None }
+        Err(e) => Submitted::Said { exit: unreached(socket, &e), id: None },
+    }
+}
+
+/// Says why the submit socket can't be reached.
+pub fn unreached(socket: &Path, error: &io::Error) -> Exit {
+    let shown = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => nobody_there(Exit::TryLater, socket),
+        io::ErrorKind::PermissionDenied => {
+            fail(Exit::Permission, format_args!("the submit socket {shown}: {error}"))
         }
+        _ => fail(Exit::TryLater, format_args!("the submit socket {shown}: {error}")),
     }
 }
 
@@ -228,7 +237,7 @@ fn is_no_user(reply: &Reply) -> bool {
 mod tests {
     use super::*;
     use crate::cli::spill::Spill;
-    use crate::smtp::address::Path;
+    use crate::smtp::address::Path as Mailbox;
     use crate::smtp::command::Body;
 
     /// A relay that says this and notes what it hears.
@@ -261,8 +270,8 @@ mod tests {
         let mut content = Spill::new();
         content.write_all(b"Subject: x\r\n\r\n.dot\r\n").unwrap();
         let mut letter = Letter {
-            sender: Path::parse("me@box.example").unwrap(),
-            recipients: recipients.iter().map(|path| Path::parse(path).unwrap()).collect(),
+            sender: Mailbox::parse("me@box.example").unwrap(),
+            recipients: recipients.iter().map(|path| Mailbox::parse(path).unwrap()).collect(),
             content,
             body: Body::Unsaid,
         };
