@@ -138,8 +138,15 @@ fn listen(mut section: Section<'_>, offered: ListenTls, all: &mut Vec<Listen>, n
         notes.add(s.place("tls"), "a Unix socket has no TLS: nobody can listen in; write \"none\"");
     }
     if let Some(address) = address {
-        if all.iter().any(|other| other.address == address) {
-            notes.add(s.place("address"), format!("\"{address}\" stands twice: remove one [[listen]]"));
+        match all.iter().find(|other| other.address.overlaps(&address)) {
+            Some(other) if other.address == address => {
+                notes.add(s.place("address"), format!("\"{address}\" stands twice: remove one [[listen]]"));
+            }
+            Some(Listen { address: other, .. }) => notes.add(
+                s.place("address"),
+                format!("\"{address}\" and \"{other}\" hold the same address: remove one [[listen]]"),
+            ),
+            None => {}
         }
         all.push(Listen { address, role, tls, proxy_protocol_from });
     }

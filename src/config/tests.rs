@@ -119,6 +119,9 @@ fn one_mistake_is_named_with_its_place() {
     wrong("[run]\nsubmit = \"/x\"\ncontrol = \"/x\"\n", 2, 11, "same file");
     let two = "[[listen]]\naddress = \"[::]:25\"\n[[listen]]\naddress = \"[::0]:25\"\n";
     wrong(two, 4, 12, "stands twice");
+    let whole = "[[listen]]\naddress = \"127.0.0.1:25\"\n[[listen]]\naddress = \"0.0.0.0:25\"\n";
+    wrong(whole, 4, 12, "hold the same address");
+    read_all(&whole.replace("0.0.0.0", "[::]")).unwrap();
 }
 
 #[test]

@@ -220,6 +220,18 @@ impl Endpoint {
             format!("{text:?} is no address to listen on: write \"0.0.0.0:25\", \"[::]:25\" or \"unix:/run/pillarbox/smtp\"")
         })
     }
+
+    /// True if no two listeners can have these: they are the same, or one is all addresses of the
+    /// other's family, on the same port.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(two)) => {
+                let is_whole = one.ip().is_unspecified() || two.ip().is_unspecified();
+                one == two || is_whole && one.is_ipv4() == two.is_ipv4() && one.port() == two.port()
+            }
+            _ => self == other,
+        }
+    }
 }
 
 impl Display for Endpoint {

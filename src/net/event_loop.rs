@@ -20,7 +20,7 @@ use super::control::{Controls, Tongue};
 use super::doors::{Doors, Purpose};
 use super::inbound::{Inbound, Timeouts, Turn, With};
 use super::inherited::{Found, Inherited};
-use super::listener::Listener;
+use super::listener::{Listener, is_dual};
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
 use super::places::{self, SUBMITTERS, TRUSTED};
@@ -112,7 +112,7 @@ pub fn bind(config: &Config, handed_over: Vec<OwnedFd>) -> io::Result<Vec<Bound>
         let listener = match (handed_over.take(address), address) {
             (Found::Socket(listener), _) => return Ok(Some(listener)),
             (Found::Shared, _) => return Ok(None),
-            (Found::Nothing, Endpoint::Tcp(address)) => Listener::tcp(*address),
+            (Found::Nothing, Endpoint::Tcp(address)) => Listener::tcp(*address, is_dual(config, *address)),
             (Found::Nothing, Endpoint::Unix(path)) => Listener::unix(path, mode),
         };
         listener.map(Some).map_err(|e| io::Error::new(e.kind(), format!("can't listen on {address}: {e}")))

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use super::transport::Transport;
-use crate::config::Endpoint;
+use crate::config::{Config, Endpoint};
 use crate::relay::client::Remote;
 use crate::sys;
 
@@ -36,15 +36,15 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Listens on a TCP address. IPv6 sockets take IPv6 only, so that `0.0.0.0` and `[::]` can stand
-    /// side by side on one port.
-    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
+    /// Listens on a TCP address. `[::]` takes IPv4 too if it `is_dual`; if not, an IPv4 address can have
+    /// the same port.
+    pub fn tcp(address: SocketAddr, is_dual: bool) -> io::Result<Self> {
         let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Stream, flags, None)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         if address.is_ipv6() {
-            setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+            setsockopt(&fd, sockopt::Ipv6V6Only, &!is_dual)?;
         }
         match bind(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
             // Early in the boot an interface may still be without its address.
@@ -143,6 +143,15 @@ impl Drop for Listener {
     }
 }
 
+/// True if a listener on `address`, all of IPv6, serves IPv4 too: unless the port has a listener for IPv4.
+pub fn is_dual(config: &Config, address: SocketAddr) -> bool {
+    let is_four = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
+    let listens = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Tcp(other) if is_four(*other));
+    address.ip().is_unspecified()
+        && !config.listen.iter().any(|listen| listens(&listen.address))
+        && !config.run.metrics.is_some_and(is_four)
+}
+
 /// True for the errors of `accept` that mean "no descriptor or memory now": wait, don't spin.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let Some(code) = error.raw_os_error() else { return false };
@@ -155,17 +164,40 @@ mod tests {
 
     #[test]
     fn both_families_stand_on_one_port() {
-        let four = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let four = Listener::tcp("127.0.0.1:0".parse().unwrap(), true).unwrap();
         let port = four.address().unwrap().port();
-        if let Err(e) = Listener::tcp(SocketAddr::new("::1".parse().unwrap(), port)) {
-            assert_ne!(e.kind(), io::ErrorKind::AddrInUse, "{e}");
+        for six in ["::1", "::"] {
+            if let Err(e) = Listener::tcp(SocketAddr::new(six.parse().unwrap(), port), false) {
+                assert_ne!(e.kind(), io::ErrorKind::AddrInUse, "{six}: {e}");
+            }
         }
+    }
+
+    #[test]
+    fn all_of_ipv6_is_all_of_ipv4_too_unless_that_has_a_listener() {
+        let six = "[::]:25".parse().unwrap();
+        for (more, expected) in [
+            ("", true),
+            ("[[listen]]\naddress = \"0.0.0.0:587\"", true),
+            ("[[listen]]\naddress = \"127.0.0.1:25\"", false),
+            ("[run]\nmetrics = \"127.0.0.1:25\"", false),
+        ] {
+            let text = format!("[[listen]]\naddress = \"[::]:25\"\n{more}\n");
+            assert_eq!(is_dual(&Config::parse(&text, "x.test").unwrap(), six), expected, "{more}");
+        }
+        let Ok(listener) = Listener::tcp("[::]:0".parse().unwrap(), true) else {
+            return eprintln!("SKIPPED: no IPv6 here");
+        };
+        let port = listener.address().unwrap().port();
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let Ok((_, Remote::Host(from))) = listener.accept() else { panic!("nobody came") };
+        assert_eq!(from, client.local_addr().unwrap().ip(), "and is known by its IPv4 address");
     }
 
     #[test]
     fn an_address_may_come_later() {
         for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
-            match Listener::tcp(address.parse().unwrap()) {
+            match Listener::tcp(address.parse().unwrap(), true) {
                 Ok(listener) => assert_ne!(listener.address().unwrap().port(), 0),
                 Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EAFNOSUPPORT), "{address}: {e}"),
             }
