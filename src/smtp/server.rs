@@ -416,7 +416,7 @@ impl Session {
         };
         self.habits.see(&command, self.hello.as_ref());
         let (next, say) = self.leave().commanded(command, terms, self.hello.as_ref(), self.user.as_ref());
-        if let Say::Reply(reply) = &say
+        if let Say::Reply(reply) | Say::Surplus(reply) = &say
             && reply.is_refusal()
         {
             self.habits.refuse(reply);
@@ -458,6 +458,7 @@ impl Session {
                 self.hello = Some(hello);
                 written
             }
+            Say::Surplus(reply) => reply.write(out),
             Say::Challenge(octets) => write_challenge(&octets, out),
             Say::Welcome(name) => {
                 self.user = Some(name);

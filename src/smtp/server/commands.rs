@@ -63,19 +63,18 @@ impl State {
             (state, C::StartTls(_)) if terms.tls == Tls::Active => {
                 reply(state, 503, (5, 1), "TLS is active already")
             }
-            (state, C::StartTls(_)) if !terms.offers_tls() => reply(state, 502, (5, 1), "not offered here"),
+            (state, C::StartTls(_)) if !terms.offers(Keyword::StartTls) => {
+                reply(state, 502, (5, 1), "not offered here")
+            }
             (state, C::StartTls(b"")) => state.reset(After::StartTls),
             (state, C::StartTls(_)) => reply(state, 501, (5, 4), "STARTTLS takes no argument"),
 
             (state, C::Vrfy(b"")) => reply(state, 501, (5, 4), "syntax: VRFY address"),
             (state, C::Vrfy(_)) => reply(state, 252, (0, 0), "not verified here; send a message to find out"),
-            (state, C::Help) if !terms.hidden.contains(Keyword::Help) => reply(
-                state,
-                214,
-                (0, 0),
-                "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321",
-            ),
-            (state, C::Auth(argument)) if terms.offers_auth() => state.auth(argument, terms, hello, user),
+            (state, C::Help) if terms.offers(Keyword::Help) => (state, Say::Reply(help(terms))),
+            (state, C::Auth(argument)) if terms.offers(Keyword::Auth) => {
+                state.auth(argument, terms, hello, user)
+            }
             (state, C::Auth(_)) if terms.wants_tls_for_auth() => {
                 reply(state, 538, (7, 11), "no login in clear: must issue a STARTTLS command first")
             }
@@ -191,7 +190,8 @@ impl State {
         let smtputf8 = transaction.mail.smtputf8;
         match Recipient::parse(argument, terms.manner(), terms.taken(hello), smtputf8) {
             Ok(_) if usize::from(transaction.recipients) >= terms.recipients() => {
-                reply(Self::Envelope(transaction), 452, (5, 3), "too many recipients")
+                let surplus = Reply::new(452, (5, 3), "too many recipients");
+                (Self::Envelope(transaction), Say::Surplus(surplus))
             }
             Ok(recipient) => (Self::AskRecipient(transaction, recipient), Say::Nothing),
             Err(refusal) => (Self::Envelope(transaction), Say::Reply(refusal)),
@@ -238,6 +238,18 @@ impl State {
         };
         (Self::Skip(self.opened(), piece, refusal), Say::Nothing)
     }
+}
+
+/// The commands that are taken.
+fn help(terms: &Terms<'_>) -> Reply {
+    let if_offered = |keyword, command| if terms.offers(keyword) { command } else { "" };
+    let text = format_args!(
+        "EHLO HELO {}{}MAIL RCPT DATA {}RSET NOOP VRFY HELP QUIT; see RFC 5321",
+        if_offered(Keyword::StartTls, "STARTTLS "),
+        if_offered(Keyword::Auth, "AUTH "),
+        if_offered(Keyword::Chunking, "BDAT "),
+    );
+    Reply::new(214, (0, 0), text)
 }
 
 impl Hello {

@@ -154,6 +154,9 @@ pub(super) enum State {
 pub(super) enum Say {
     Nothing,
     Reply(Reply),
+    /// The same to a recipient beyond those that a transaction may have. It is no error: the client
+    /// sends to the others and comes again (RFC 5321 4.5.3.1.10), if it is not sent away before.
+    Surplus(Reply),
     /// The answer to HELO or EHLO.
     Hello(Hello),
     /// 334 and this in base64.

@@ -89,20 +89,18 @@ impl<'a> Terms<'a> {
         RECIPIENTS.min(usize::from(self.recipients))
     }
 
-    /// True if STARTTLS may be said.
-    pub(super) fn offers_tls(&self) -> bool {
-        self.offered().contains(Keyword::StartTls)
-    }
-
-    /// True if AUTH may be said.
-    pub(super) fn offers_auth(&self) -> bool {
-        self.offered().contains(Keyword::Auth)
+    /// True if EHLO announces it, so that it may be said.
+    pub(super) fn offers(&self, keyword: Keyword) -> bool {
+        self.offered().contains(keyword)
     }
 
     /// True if AUTH may be said once STARTTLS was.
     pub(super) fn wants_tls_for_auth(&self) -> bool {
         let is_hidden = self.hidden.contains(Keyword::Auth);
-        self.offers_tls() && !self.offers_auth() && !self.mechanisms.is_empty() && !is_hidden
+        self.offers(Keyword::StartTls)
+            && !self.offers(Keyword::Auth)
+            && !self.mechanisms.is_empty()
+            && !is_hidden
     }
 
     fn offered(&self) -> Keywords {

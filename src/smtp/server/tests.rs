@@ -383,6 +383,32 @@ fn errors_are_capped_and_accepted_mail_forgives() {
 }
 
 #[test]
+fn surplus_recipients_cost_nobody_the_message() {
+    let mut peer = Peer::new(Terms { errors: 3, recipients: 2, ..STRANGER });
+    peer.feed(format!("{EHLO}{MAIL}").as_bytes()).forget();
+    peer.feed(RCPT.repeat(8).as_bytes()).feed(b"DATA\r\n.\r\n");
+    let codes = peer.codes();
+    assert_eq!(codes[..2], ["250 2.1.5"; 2]);
+    assert_eq!(codes[2..8], ["452 4.5.3"; 6], "more than errors, and the session goes on");
+    assert_eq!(codes[8..], ["354", "250 2.0.0"]);
+}
+
+#[test]
+fn help_names_what_is_taken() {
+    for (terms, named) in [
+        (STRANGER, "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT;"),
+        (
+            Terms { tls: Tls::Offered, hidden: Keywords::NONE.with(Keyword::Chunking), ..STRANGER },
+            "EHLO HELO STARTTLS MAIL RCPT DATA RSET NOOP VRFY HELP QUIT;",
+        ),
+    ] {
+        let mut peer = Peer::new(terms);
+        peer.feed(b"HELP\r\n");
+        assert!(peer.said().starts_with(&format!("214 2.0.0 {named}")), "{}", peer.said());
+    }
+}
+
+#[test]
 fn a_session_can_be_shut_at_any_time() {
     for column in 0..COLUMNS.len() {
         let mut peer = at(column);
