@@ -7,7 +7,7 @@ use std::io;
 
 use super::disk::{Disk, Folder};
 use super::envelope::{self, LINE_OCTETS, Line, Origin, Share, Unwritable};
-use super::gather::Out;
+use super::gather::{BUFFER_OCTETS, Out};
 use super::id::Id;
 use super::layout::{HEAD_OCTETS, Head, LARGE_KEY, LARGE_PLACE};
 use super::reader::Reader;
@@ -280,14 +280,25 @@ impl<D: Disk> Store<D> {
         }
         let in_cells =
             u32::try_from(blocks).is_ok_and(|n| n <= self.cells.run_max() && self.cells.has_room(n));
-        if in_cells {
+        // What stays in memory until it goes into the cells needs nothing of the disk's free room.
+        if in_cells && size.saturating_add(ENVELOPE_GUESS_OCTETS) <= BUFFER_OCTETS as u64 {
             return Ok(octets);
         }
+        let needed = octets.saturating_add(geometry.block()).saturating_add(self.promised());
         match self.reader.disk.free_octets() {
-            Ok(free) if free >= octets.saturating_add(geometry.block()) => Ok(octets),
+            Ok(free) if free >= needed => Ok(octets),
             Ok(_) => Err(Refusal::Full),
             Err(e) => Err(self.refuse("measure free space", &e)),
         }
+    }
+
+    /// Octets of the disk's free room that messages coming in have been promised and not taken yet.
+    fn promised(&self) -> u64 {
+        let drafts = self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Open(draft) if draft.reserved > BUFFER_OCTETS as u64 => Some(draft),
+            _ => None,
+        });
+        drafts.map(|draft| draft.reserved.saturating_sub(draft.octets())).sum()
     }
 
     /// The message is complete, and can be read in its staging file until it is committed or aborted:
