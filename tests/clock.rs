@@ -5,10 +5,12 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 
+use support::certificates::{Authority, fingerprint};
 use support::client::Client;
 use support::message::{maildir, message};
 use support::next_hop::{Act, Event, NextHop};
 use support::relay::{Config, Relay};
+use support::secure_hop::Hop;
 use support::{Folder, peers, wait_for};
 
 /// A relay whose wall clock is so far from the true one, and a file that says how far.
@@ -166,5 +168,40 @@ fn a_leap_from_one_sane_time_to_another_makes_no_message_older() {
     moved.retry(&relay);
     relay.wait_log(&[" expired ", "a@remote.test"]);
     moved.config.wait_queue(0);
+    relay.stop();
+}
+
+#[test]
+fn a_certificate_is_not_judged_before_the_clock_is_set() {
+    let folder = Folder::new("noclocktls");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let pair = authority.issue("server", "EC:P-256");
+    let Some(hop) = Hop::new(&folder, "box", "tls", &pair) else { return };
+    let route = |to: &str, lines: &str| {
+        format!("to = [\"{to}\"]\nvia = \"smarthost\"\nhosts = [\"localhost:{}\"]\n{lines}", hop.port)
+    };
+    let config = Config::new(folder.path(), "a")
+        .route(&route("pinned.test", &format!("certificate_sha256 = {:?}", fingerprint(&pair.certificate))))
+        .route(&route("*", &format!("ca_file = {:?}", authority.file())))
+        .set("queue", "retry", "[\"1h\"]");
+    let Some(moved) = Moved::new(&folder, config, "-20000d") else { return };
+    let relay = moved.start();
+    send(&relay);
+    relay.wait_log(&["deferred", "a@remote.test", "before the clock of this machine is set; waiting for it"]);
+    let status = moved.config.succeed(&["status", "--json"]);
+    assert!(status.contains("before the clock of this machine is set"), "status says why: {status}");
+    moved.retry(&relay);
+    // A pin needs no clock.
+    let mut client = Client::hello(relay.port);
+    let reply = client.deliver("me@local.test", &["a@pinned.test"], &message("x\r\n"));
+    assert!(reply.starts_with("250"), "{reply}");
+    relay.wait_log(&["delivered", "a@pinned.test", "tls=TLSv1.3"]);
+    assert_eq!(hop.mails(), 1, "the other one waits");
+    moved.leap("+0");
+    wait_for("the mail that waited", || {
+        moved.config.succeed(&["queue", "retry", "--all"]);
+        (hop.mails() == 2).then_some(())
+    });
+    relay.wait_log(&["delivered", "a@remote.test", "tls=TLSv1.3"]);
     relay.stop();
 }

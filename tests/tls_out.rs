@@ -3,57 +3,15 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use support::certificates::{Authority, Pair, fingerprint, self_signed, self_signed_for};
+use support::certificates::{Authority, fingerprint, self_signed, self_signed_for};
 use support::client::Client;
 use support::message::maildir;
 use support::next_hop::{Act, Event, NextHop};
-use support::peers::find;
 use support::relay::{Config, Relay};
+use support::secure_hop::Hop;
 use support::{Folder, free_port, wait_for};
-
-/// Python's server with a certificate: killed with its value.
-struct Hop {
-    port: u16,
-    child: Child,
-    mailbox: std::path::PathBuf,
-}
-
-impl Hop {
-    /// `way`: "tls" (STARTTLS, demanded) or "smtps" (from the first octet).
-    fn new(folder: &Folder, name: &str, way: &str, pair: &Pair) -> Option<Self> {
-        let (port, mailbox) = (free_port(), folder.join(name));
-        let mut command = Command::new(find("aiosmtpd")?);
-        command
-            .args(["-n", "-l", &format!("localhost:{port}"), &format!("--{way}cert")])
-            .arg(&pair.certificate);
-        command
-            .arg(format!("--{way}key"))
-            .arg(&pair.key)
-            .args(["-c", "aiosmtpd.handlers.Mailbox"])
-            .arg(&mailbox);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a peer");
-        wait_for("a peer to listen", || {
-            assert!(child.try_wait().ok().flatten().is_none(), "{command:?} ended");
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Some(Self { port, child, mailbox })
-    }
-
-    fn mails(&self) -> usize {
-        maildir(&self.mailbox).len()
-    }
-}
-
-impl Drop for Hop {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A relay whose mail goes to `localhost:port` by these lines of the route.
 fn relay(folder: &Folder, name: &str, port: u16, lines: &str) -> (Config, Relay) {

@@ -15,6 +15,7 @@ pub mod next_hop;
 pub mod peers;
 pub mod postfix;
 pub mod relay;
+pub mod secure_hop;
 
 use std::net::TcpListener;
 use std::ops::Range;

@@ -26,10 +26,6 @@ impl Outbound {
         self.since_ms = with.now.mono_ms;
         (self.address, self.in_clear) = (None, None);
         self.addresses.clear();
-        if let Some(reply) = self.clock_missing(with) {
-            self.tried.note(Fate::Deferred, &reply);
-            return self.give_up(with);
-        }
         if let Some(port) = with.relay.exchanger_port(self.key) {
             return self.look_up_exchanger(port, with);
         }
@@ -42,6 +38,9 @@ impl Outbound {
             }
             None => return self.give_up(with),
         }
+        if self.waits_for_clock(with) {
+            return self.give_up(with);
+        }
         if let Some(address) = literal(&self.name) {
             let _ = self.addresses.push(SocketAddr::new(address, self.port));
             return self.dial(0, with);
@@ -52,6 +51,9 @@ impl Outbound {
     /// The same for the next mail exchanger of the domain, or for the host that the domain is an address of.
     fn look_up_exchanger(&mut self, port: u16, with: &mut With<'_>) -> bool {
         (self.name, self.port) = (self.domain.clone(), port);
+        if self.waits_for_clock(with) {
+            return self.give_up(with);
+        }
         let address = literal(&self.domain).filter(|_| self.domain.starts_with('['));
         let Some(address) = address else {
             let (domain, nth, seed) = (self.domain.clone(), self.host, drawn(self.ticket));

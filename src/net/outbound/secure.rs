@@ -6,17 +6,22 @@ use log::{debug, info};
 
 use super::{Outbound, State, Turn, With};
 use crate::net::transport::{Moved, Transport};
+use crate::relay::delivery::Fate;
 use crate::relay::intake::text;
 use crate::relay::quoted::Quoted;
 use crate::smtp::client::{Session, StartTls};
 use crate::smtp::reply::Reply;
 
 impl Outbound {
-    /// Why the route's TLS can't be judged yet, if it can't.
-    pub(super) fn clock_missing(&self, with: &With<'_>) -> Option<Reply> {
-        let text = "certificates can't be checked before the clock of this machine is set; waiting for it";
-        (with.dialler.dial(self.key.route).needs_clock() && !with.now.wall_is_sane())
-            .then(|| Reply::new(451, (7, 5), text))
+    /// True if the route's TLS can't be judged yet, which is noted.
+    pub(super) fn waits_for_clock(&mut self, with: &With<'_>) -> bool {
+        let waits = with.dialler.dial(self.key.route).needs_clock() && !with.now.wall_is_sane();
+        if waits {
+            let text =
+                "certificates can't be checked before the clock of this machine is set; waiting for it";
+            self.tried.note(Fate::Deferred, &Reply::new(451, (7, 5), text));
+        }
+        waits
     }
 
     /// The connection stands: TLS begins, or the session.
