@@ -340,3 +340,52 @@ fn handshakes_side_by_side_up_to_the_last_slot() {
     }
     relay.stop();
 }
+
+#[test]
+fn no_tls_begins_where_the_heap_is_near_its_ceiling() {
+    let folder = Folder::new("tls-heap");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let (config, implicit) = with(&authority.issue("server", "EC:P-256"), &folder, "a");
+    let certificate = std::fs::read_to_string(authority.file()).expect("a certificate");
+    let bundles = ["1.pem", "2.pem", "3.pem", "4.pem", "5.pem", "6.pem"];
+    let config = bundles.iter().fold(config, |config, name| {
+        let bundle = folder.write(name, &certificate);
+        let hop = format!("localhost:{}", free_port());
+        config.route(&format!(
+            "to = [\"{name}\"]\nvia = \"smarthost\"\nhosts = [{hop:?}]\nca_file = {bundle:?}"
+        ))
+    });
+    let relay = config.start();
+    let trust = client_config(authority.file());
+    let works = || {
+        let mut tls = over(TcpStream::connect(("127.0.0.1", implicit)).unwrap(), &trust);
+        assert!(reply(&mut tls).starts_with("220 "));
+    };
+    works();
+    // The authorities that are believed are the one thing that a reload can make much larger.
+    let reload = |copies: usize, nth: usize| {
+        for name in bundles {
+            folder.write(name, certificate.repeat(copies));
+        }
+        relay.signal(Signal::SIGHUP);
+        wait_for("the reload", || {
+            let log = relay.log();
+            (log.iter().filter(|line| line.contains("toml read again")).count() == nth).then_some(())
+        });
+        // A question is answered in a later turn: then the old ones are gone.
+        config.succeed(&["status"]);
+    };
+    reload(1500, 1);
+    let mut client = Client::hello(relay.port);
+    client.expect("STARTTLS", "454 4.7.0");
+    let reply_text = reply(&mut TcpStream::connect(("127.0.0.1", implicit)).unwrap());
+    assert!(reply_text.starts_with("421 4.7.0"), "in the clear: {reply_text}");
+    let sent = client.deliver("a@client.test", &["b@local.test"], b"Subject: x\r\n\r\nx\r\n");
+    assert!(sent.starts_with("250"), "what is not under TLS goes on: {sent}");
+    relay.wait_log(&["rejected", "454 4.7.0 TLS is not available now"]);
+    relay.wait_log(&["rejected", "421 4.7.0 TLS is not available now"]);
+    reload(1, 2);
+    works();
+    client.expect("STARTTLS", "220");
+    relay.stop();
+}
