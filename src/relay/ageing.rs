@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn arrived(now: Now) -> (Queue, Index) {
-        let mut queue = Queue::new(1);
+        let mut queue = Queue::new(1, 0);
         let message = Message { arrived_unix_s: now.unix_s, ..Message::default() };
         let entry = Entry::new(&message, 0, Key::default());
         let at = queue.insert(entry, now).unwrap();

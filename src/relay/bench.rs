@@ -60,8 +60,9 @@ impl Drop for Bench {
 fn config(folder: &Path, routes: &str) -> Arc<Config> {
     let spool = folder.join("spool").display().to_string();
     let mail = folder.join("mail/{user}").display().to_string();
+    let cells = if routes.starts_with("cells_size") { "" } else { "cells_size = \"1MiB\"\n" };
     let text = format!(
-        "[spool]\ndirectory = {spool:?}\ncells_size = \"1MiB\"\n{routes}\n[[route]]\nto = [\"box.example\"]\n\
+        "[spool]\ndirectory = {spool:?}\n{cells}{routes}\n[[route]]\nto = [\"box.example\"]\n\
         via = \"maildir\"\ndirectory = {mail:?}\nrecipients = \"any\"\n"
     );
     Arc::new(Config::parse(&text, "box.example").expect("a configuration"))
@@ -84,6 +85,11 @@ impl Bench {
         let folder = std::env::temp_dir().join(format!("pillarbox-bench-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         Self { relay: open(&folder, routes), routes: routes.to_owned(), folder }
+    }
+
+    /// With these tables it starts the next time.
+    pub fn set_routes(&mut self, routes: &str) {
+        routes.clone_into(&mut self.routes);
     }
 
     /// Where its spool lies.

@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_dead_destination_does_not_stop_a_live_one() {
-        let (mut queue, mut all) = (Queue::new(8), Destinations::new());
+        let (mut queue, mut all) = (Queue::new(8, 0), Destinations::new());
         for domain in [1, 1, 2] {
             let at = message(&mut queue, key(domain));
             let slot = all.open(key(domain), 0).unwrap();

@@ -92,7 +92,7 @@ use users::Users;
 const SPARES: usize = 4;
 /// A sync of outcomes that was due and could not start is tried again after this, in milliseconds.
 const RETRY_SYNC_MS: u64 = 100;
-/// While the table has room, but not much, for what waits in the spool, it is looked for this often, in
+/// If what waits in the spool and not in the table can't be looked for, that is tried again after so many
 /// milliseconds.
 const FIND_MS: u64 = 30_000;
 /// Mailbox deliveries at once; each has its file open.
@@ -168,7 +168,7 @@ pub struct Relay {
     share: dispatch::Share,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
-    /// When the spool is looked through again for what the table had no room for.
+    /// What the table had no room for is not looked for before.
     find_ms: u64,
     /// Ages, and the clock they depend on.
     ageing: ageing::Ageing,
@@ -220,7 +220,7 @@ impl Relay {
         let (rounds, users) = (rounds(&config), login::users(&config));
         let groups = group::numbers(&config).map_err(io::Error::other)?;
         let aliases = Aliases::open(&config).map_err(io::Error::other)?;
-        let mut queue = Queue::new(queue_places(&config));
+        let mut queue = Queue::new(config.spool.max_messages as usize, rounds);
         let store = Store::open(disk, &settings(&config, slots), &mut |found| {
             take_in(&mut queue, &found, &config, now)
         })?;
@@ -260,7 +260,7 @@ impl Relay {
     /// Octets of heap that the relay takes, for `slots` inbound slots; all are taken at start.
     pub fn heap_octets(config: &Config, slots: usize) -> usize {
         Store::<RealDisk>::heap_octets(&settings(config, slots))
-            + Queue::heap_octets(queue_places(config))
+            + Queue::heap_octets(config.spool.max_messages as usize + rounds(config))
             + Rounds::heap_octets(rounds(config))
             + Destinations::OCTETS
             + config.aliases.file.as_ref().map_or(0, |_| Aliases::HEAP_OCTETS)
@@ -268,20 +268,27 @@ impl Relay {
             + (slots + SPARES) * size_of::<Incoming>()
     }
 
-    /// Takes in what the spool held at start and the table had no room for, now that it has.
+    /// Takes in what the spool held at start and the table had no room for, a few a turn, now that it has.
     fn find_more(&mut self, now: Now) {
-        // Half a table is worth a scan at once; less of it now and then, for the rest may be stuck.
-        let free = self.queue.free();
-        let is_worth_it = free > self.queue.capacity() / 2 || free > 0 && self.find_ms <= now.mono_ms;
-        if !is_worth_it || !self.store.has_more() {
+        if !self.can_find_more(now) {
             return;
         }
-        self.find_ms = now.mono_ms + FIND_MS;
+        let room = self.queue.room();
         let Self { store, queue, config, .. } = self;
-        store.find_more(&mut |found| {
+        let found = store.find_more(room, &mut |found| {
             // A large one may be in the table already.
-            queue.find(found.message.id).is_some() || take_in(queue, &found, config, now)
+            if queue.find(found.message.id).is_none() {
+                take_in(queue, &found, config, now);
+            }
         });
+        if let Err(e) = found {
+            error!("- spool: the rest of the messages can't be found now: {e}");
+            self.find_ms = now.mono_ms + FIND_MS;
+        }
+    }
+
+    fn can_find_more(&self, now: Now) -> bool {
+        self.queue.room() > 0 && self.store.has_more() && self.find_ms <= now.mono_ms
     }
 
     /// Starts a batch if one is worth it; `filling`: sessions whose message is still coming in.
@@ -573,11 +580,6 @@ fn rounds(config: &Config) -> usize {
     usize::from(config.limits.deliveries) + MAILBOX_DELIVERIES
 }
 
-/// Places in the queue table. A bounce is never refused for a limit: it has room beside the messages.
-fn queue_places(config: &Config) -> usize {
-    config.spool.max_messages as usize + rounds(config)
-}
-
 fn settings(config: &Config, slots: usize) -> Settings {
     Settings {
         max_octets: config.spool.max_size,
@@ -597,13 +599,16 @@ fn take_in(queue: &mut Queue, found: &Found<'_>, config: &Config, now: Now) -> b
         message.arrived_unix_s = status.arrived_unix_s;
     }
     let entry = Entry::new(&message, status.tries, Key::default());
+    if queue.room() == 0 {
+        return false;
+    }
     let Some(at) = queue.insert(entry, now) else { return false };
+    if status.warned {
+        queue.warned(at);
+    }
     if status.held {
         queue.hold(at);
         return true;
-    }
-    if status.warned {
-        queue.warned(at);
     }
     let entry = queue.entry(at);
     let age_ms = entry.age_ms(now.mono_ms);

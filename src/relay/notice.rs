@@ -130,6 +130,9 @@ impl Relay {
             }
             return self.close_told(index, now);
         }
+        if !self.has_place_for_notice(index) {
+            return self.put_notice_off(index, Refusal::Full, now);
+        }
         match self.compose(index, &told, staging(spare), now) {
             Ok(()) => {
                 self.store.commit(staging(spare), now.unix_s);
@@ -144,6 +147,15 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// True if the queue table has a place for the notice of a round: that of its message, if nobody will be
+    /// left to deliver to, or one that nothing that comes in now will need.
+    fn has_place_for_notice(&mut self, index: RoundIndex) -> bool {
+        let round = self.rounds.at(index);
+        let is_left =
+            |who| round.status.state(who) == RecipientState::Pending && !round.answers.failed().has(who);
+        !(0..round.recipients).any(is_left) || self.queue.free() > self.store.coming_in()
     }
 
     /// Finds out who is to be told of.
@@ -221,11 +233,12 @@ impl Relay {
             let age_s = self.queue.entry(at).age_s(now.mono_ms);
             info!("{id} warned id={} age={age_s}s", message.id);
         }
+        // First of all its place is free.
+        self.close_told(index, now);
         let key = self.first_key(message.place);
         if self.queue.insert(Entry::new(&message, 0, key), now).is_none() {
-            error!("{id} the queue table is full: this notice waits in the spool for a restart");
+            error!("{} the queue table is full: this notice waits in the spool for a restart", message.id);
         }
-        self.close_told(index, now);
     }
 
     /// All that was to be told is told, or nobody wants to hear it.

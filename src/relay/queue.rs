@@ -151,6 +151,8 @@ impl Line {
 #[derive(Debug)]
 pub struct Queue {
     entries: Box<[Entry]>,
+    /// Places that are kept for notices.
+    notices: usize,
     free: Option<u32>,
     used: usize,
     heap: Box<[u32]>,
@@ -158,8 +160,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A table for `capacity` messages, allocated here and never again.
-    pub fn new(capacity: usize) -> Self {
+    /// A table for so many messages, and for so many notices beside them; allocated here and never again.
+    pub fn new(messages: usize, notices: usize) -> Self {
+        let capacity = messages + notices;
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX - 1);
         let blank = Entry::new(&Message::default(), 0, Key::default());
         let mut entries = vec![blank; capacity as usize].into_boxed_slice();
@@ -167,7 +170,7 @@ impl Queue {
             entry.next = (n < capacity).then_some(n);
         }
         let heap = vec![0; capacity as usize].into_boxed_slice();
-        Self { entries, free: (capacity > 0).then_some(0), used: 0, heap, waiting: 0 }
+        Self { entries, notices, free: (capacity > 0).then_some(0), used: 0, heap, waiting: 0 }
     }
 
     /// Octets of heap that such a table takes.
@@ -185,9 +188,14 @@ impl Queue {
         self.used == 0
     }
 
-    /// Messages that still fit.
+    /// Messages that still fit, notices too.
     pub fn free(&self) -> usize {
         self.entries.len() - self.used
+    }
+
+    /// Messages that still fit beside the places that are kept for notices.
+    pub fn room(&self) -> usize {
+        self.free().saturating_sub(self.notices)
     }
 
     /// Entries in the table, used or not: the bound for [`Queue::at`].
@@ -421,19 +429,19 @@ mod tests {
 
     #[test]
     fn full_is_an_answer() {
-        let mut queue = Queue::new(2);
+        let mut queue = Queue::new(2, 0);
         let first = queue.insert(entry(), at(5)).unwrap();
         assert!(queue.insert(entry(), at(5)).is_some());
         assert!(queue.insert(entry(), at(5)).is_none());
         queue.remove(first);
         assert_eq!(queue.free(), 1);
         assert!(queue.insert(entry(), at(5)).is_some());
-        assert!(Queue::new(0).insert(entry(), at(0)).is_none());
+        assert!(Queue::new(0, 0).insert(entry(), at(0)).is_none());
     }
 
     #[test]
     fn a_line_keeps_its_order_and_lets_one_leave() {
-        let mut queue = Queue::new(4);
+        let mut queue = Queue::new(4, 0);
         let mut line = Line::default();
         let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), at(0)).unwrap()).collect();
         for &at in &all {
@@ -450,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_leave_a_line_and_others_join_it() {
-        let mut queue = Queue::new(4);
+        let mut queue = Queue::new(4, 0);
         let mut line = Line::default();
         let all: Vec<Index> = (0..4).map(|_| queue.insert(entry(), at(0)).unwrap()).collect();
         all[..3].iter().for_each(|&at| queue.line_up(&mut line, at));
@@ -473,7 +481,7 @@ mod tests {
 
     #[test]
     fn age_is_never_negative_and_leaps_do_not_show_in_it() {
-        let mut queue = Queue::new(2);
+        let mut queue = Queue::new(2, 0);
         let old = arrived(&mut queue, RELEASE_DATE_UNIX_S, at(7_000));
         assert_eq!(queue.entry(old).age_tenths(8_250), 82);
         assert_eq!(queue.entry(old).age_s(8_250), 8);
@@ -487,7 +495,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_clock_was_set_ages_from_then_on() {
-        let mut queue = Queue::new(2);
+        let mut queue = Queue::new(2, 0);
         let in_1970 = Now { mono_ms: 5_000, unix_s: 12 };
         let (fresh, kept) =
             (arrived(&mut queue, 12, in_1970), arrived(&mut queue, RELEASE_DATE_UNIX_S, in_1970));
@@ -504,7 +512,7 @@ mod tests {
         /// Whatever is done in whatever order, what is due comes out soonest first and nothing is lost.
         #[test]
         fn the_heap_agrees_with_a_sorted_list(steps in proptest::collection::vec((0_u8..4, 0_u64..50, 0_usize..8), 1..120)) {
-            let mut queue = Queue::new(8);
+            let mut queue = Queue::new(8, 0);
             let mut model: Vec<(Index, Option<u64>)> = Vec::new();
             for (what, due, which) in steps {
                 let one = (!model.is_empty()).then(|| which % model.len().max(1));

@@ -36,6 +36,7 @@ mod reader;
 mod real_disk;
 mod recover;
 mod replies;
+mod rest;
 mod staging;
 mod status;
 mod store;

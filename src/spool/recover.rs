@@ -16,6 +16,7 @@ use super::id::{Id, Ids};
 use super::layout::{Geometry, Head, HeadFound, SUPERBLOCKS, Superblock};
 use super::outcome::{Syncing, Unsynced};
 use super::reader::{CELLS, Damage, Reader};
+use super::rest::Rest;
 use super::staging::{Slot, StagingIndex, State};
 use super::status::{Entry, Status};
 use super::store::{Message, OpenError, Place, Settings, Store, Usage};
@@ -33,19 +34,8 @@ pub struct Found<'a> {
     pub status: &'a Status,
 }
 
-/// What the caller's table had no room for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rest {
-    /// Messages from this block on.
-    block: Option<u32>,
-    /// Large messages.
-    large: bool,
-    /// Messages with this sequence number or a higher one came after the scan.
-    newer: u64,
-}
-
 /// What is told of a message that was found; false: the caller's table is full.
-type Tell<'a> = &'a mut dyn FnMut(Found<'_>) -> bool;
+pub(super) type Tell<'a> = &'a mut dyn FnMut(Found<'_>) -> bool;
 
 impl<D: Disk> Store<D> {
     /// Opens the spool: takes the lock, makes what is missing, reads what is there. `found` is
@@ -55,7 +45,7 @@ impl<D: Disk> Store<D> {
         let mut store = Self::prepare(disk, settings)?;
         store.scan_cells(0, &mut *found);
         store.scan_large(found);
-        store.rest.newer = store.sequence;
+        store.rest.close(store.sequence);
         // After a killed process the scan saw what no sync has covered; now one does.
         if let Err(e) = store.reader.disk.sync(Target::File(&store.reader.cells)) {
             store.failed("sync the cells", &e);
@@ -71,26 +61,6 @@ impl<D: Disk> Store<D> {
         // Of two messages the newer is told by this number; those in `large` are never compared.
         store.sequence = 0;
         Ok(store)
-    }
-
-    /// True if [`Store::find_more`] has something to tell.
-    pub fn has_more(&self) -> bool {
-        self.rest.block.is_some() || self.rest.large
-    }
-
-    /// Goes on telling what [`Store::open`] found and the table had no room for. A large message
-    /// that is in the table already can be told again and is to be answered with true. False if
-    /// nothing is left.
-    pub fn find_more(&mut self, found: Tell<'_>) -> bool {
-        let rest = Rest { newer: self.rest.newer, ..Rest::default() };
-        let before = std::mem::replace(&mut self.rest, rest);
-        if let Some(block) = before.block {
-            self.scan_rest(block, &mut *found);
-        }
-        if before.large {
-            self.scan_large(found);
-        }
-        self.has_more()
     }
 
     fn prepare(mut disk: D, settings: &Settings) -> Result<Self, OpenError> {
@@ -235,7 +205,7 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn status_or_pending(&mut self, place: Place) -> Status {
+    pub(super) fn status_or_pending(&mut self, place: Place) -> Status {
         self.reader.status(place).unwrap_or_else(|_| Status::new(place.id()))
     }
 
@@ -252,38 +222,12 @@ impl<D: Disk> Store<D> {
 
     /// Tells the caller, or remembers to do so later.
     fn tell_found(&mut self, place: Place, head: &Head, status: &Status, found: Tell<'_>) {
-        let full = match place.block() {
-            Some(_) => self.rest.block.is_some(),
-            None => self.rest.large,
-        };
-        if full || !found(Found { message: Message::new(place, head), status }) {
-            match place.block() {
-                Some(block) => self.rest.block = self.rest.block.or(Some(block)),
-                None => self.rest.large = true,
-            }
+        if self.rest.has_untold(place) || !found(Found { message: Message::new(place, head), status }) {
+            self.rest.put_off(place);
         }
     }
 
-    /// Tells of messages that the first scan found and counted, from `block` on.
-    fn scan_rest(&mut self, mut block: u32, found: Tell<'_>) {
-        while block < self.reader.superblock.geometry.blocks {
-            let mut step = 1;
-            if self.cells.is_taken(block)
-                && let Ok(HeadFound::Valid(head)) = self.reader.head_found(block)
-            {
-                let place = Place::in_cells(head.id, block);
-                let status = self.status_or_pending(place);
-                let older = head.sequence < self.rest.newer && !status.is_done(head.recipients);
-                if older && self.reader.check_envelope(place, &head).is_ok() {
-                    self.tell_found(place, &head, &status, &mut *found);
-                }
-                step = head.blocks.max(1);
-            }
-            block = block.saturating_add(step);
-        }
-    }
-
-    /// Looks through `large`: at start, and again when the table was full.
+    /// Looks through `large`.
     fn scan_large(&mut self, found: Tell<'_>) {
         let mut listing = match self.reader.disk.list(Folder::Large) {
             Ok(listing) => listing,
@@ -306,18 +250,12 @@ impl<D: Disk> Store<D> {
         match self.check_large(place) {
             Ok(head) => {
                 let status = self.status_or_pending(place);
-                // A number that was given out in this life: the table has it.
-                let known = self.rest.newer > 0;
-                let is_done = status.is_done(head.recipients);
-                if known && head.sequence < self.rest.newer && !is_done {
-                    self.tell_found(place, &head, &status, found);
-                } else if !known && is_done {
-                    self.unlink_large(id);
-                } else if !known {
-                    self.ids.avoid(id);
-                    self.sequence = self.sequence.max(head.sequence.saturating_add(1));
-                    self.keep(place, &head, &status, found);
+                if status.is_done(head.recipients) {
+                    return self.unlink_large(id);
                 }
+                self.ids.avoid(id);
+                self.sequence = self.sequence.max(head.sequence.saturating_add(1));
+                self.keep(place, &head, &status, found);
             }
             Err(Damage::Missing) => {}
             Err(Damage::Unreadable(kind)) => self.failed("read a large message", &kind.into()),
@@ -331,7 +269,7 @@ impl<D: Disk> Store<D> {
 
     /// Head, length and envelope. The content was durable before the file got its name; it is
     /// checked when it is sent.
-    fn check_large(&mut self, place: Place) -> Result<Head, Damage> {
+    pub(super) fn check_large(&mut self, place: Place) -> Result<Head, Damage> {
         let file = self.reader.disk.open(Folder::Large, &place.id().text(), false)?;
         let length = self.reader.disk.length(&file)?;
         if length < self.block() + super::layout::HEAD_OCTETS as u64 {
@@ -347,7 +285,7 @@ impl<D: Disk> Store<D> {
 }
 
 /// Names that are not ours and do no harm.
-fn is_left_alone(name: &str) -> bool {
+pub(super) fn is_left_alone(name: &str) -> bool {
     name.starts_with('.') || name == "lost+found"
 }
 

@@ -18,7 +18,8 @@ use super::id::{Id, Ids};
 use super::layout::{Head, SuperblockError};
 use super::outcome::{Syncing, Unsynced};
 use super::reader::{Damage, Reader};
-use super::recover::{CELLS_OCTETS, Rest};
+use super::recover::CELLS_OCTETS;
+use super::rest::Rest;
 use super::staging::{Refusal, Slot, StagingIndex};
 use super::status::Status;
 use crate::limits::{BLOCK_OCTETS, SCRATCH_OCTETS};
@@ -228,7 +229,7 @@ pub struct Store<D: Disk> {
     pub(super) sequence: u64,
     pub(super) syncing: Syncing,
     pub(super) unsynced: Unsynced,
-    pub(super) rest: Rest,
+    pub(super) rest: Rest<D::Listing>,
     /// Octets of large files.
     pub(super) large_octets: u64,
     /// Octets kept free for what comes in.
@@ -300,6 +301,11 @@ impl<D: Disk> Store<D> {
     /// What the spool holds and did.
     pub fn usage(&self) -> Usage {
         Usage { octets: self.octets(), max_octets: self.settings.max_octets, ..self.usage.clone() }
+    }
+
+    /// Messages coming in, those in a batch included.
+    pub fn coming_in(&self) -> usize {
+        self.receiving as usize
     }
 
     /// Octets in use and kept free for what comes in.

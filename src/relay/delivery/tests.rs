@@ -409,3 +409,67 @@ fn a_retry_wakes_every_destination_of_a_message() {
     assert!(bench.answer(&format!("retry {id}")).starts_with("ok"));
     assert_eq!(deliver_all(&mut bench, NOW), [(SLOW, 1), (OTHER, 1)]);
 }
+
+/// Every message of the spool is in the table, or will be.
+fn assert_none_is_forgotten(bench: &mut Bench) {
+    let spooled = bench.relay.store.usage().messages as usize;
+    assert!(bench.relay.store.has_more() || bench.relay.queue.len() == spooled);
+}
+
+#[test]
+fn a_notice_without_a_place_in_the_table_is_put_off_and_none_waits_for_a_restart() {
+    const MESSAGES: usize = 30;
+    let routes = format!("cells_size = \"1MiB\"\nmax_messages = {MESSAGES}\n{HOPS}");
+    let mut bench = Bench::with("places", &routes);
+    // The notices go nowhere either.
+    for _ in 0..MESSAGES {
+        bench.message_to("x@slow.example", &["y@slow.example"], b"x");
+    }
+    let turns = |bench: &mut Bench, now| {
+        fail(bench, SLOW, now);
+        for _ in 0..200 {
+            bench.relay.begin_turn();
+            if let Some(group) = bench.group(now) {
+                // A notice that has become too old itself is the postmaster's.
+                assert_eq!(group.key.route, 2);
+                bench.end(&group, Fate::Delivered, &ok(), now);
+            }
+            bench.sync(now);
+            assert_none_is_forgotten(bench);
+        }
+    };
+    turns(&mut bench, after(5 * 3_600_000));
+    let warned = bench.messages() - MESSAGES;
+    assert!(warned > 0 && bench.relay.queue.free() == 0, "{warned} notices have filled the table");
+    // A bounce takes the place of its message.
+    turns(&mut bench, after(6 * 24 * 3_600_000));
+    assert_eq!(bench.relay.counters.expired, (MESSAGES + warned) as u64);
+}
+
+#[test]
+fn what_the_table_had_no_room_for_comes_later_once_and_a_few_a_turn() {
+    let start = |max: u32| format!("cells_size = \"4MiB\"\nmax_messages = {max}\n{HOPS}");
+    let mut bench = Bench::with("rest", &start(400));
+    for number in 0..400 {
+        let content = vec![b'x'; if number % 10 == 0 { 300_000 } else { 100 }];
+        bench.message_to("a@b.example", &["x@other.example"], &content);
+    }
+    bench.set_routes(&start(20));
+    let mut bench = bench.killed();
+    assert_eq!((bench.messages(), bench.relay.store.usage().messages), (20, 400), "places for notices stay");
+    let (mut seen, mut turns) = (std::collections::HashSet::new(), 0);
+    while bench.relay.store.usage().messages > 0 {
+        bench.relay.begin_turn();
+        if let Some(group) = bench.group(NOW) {
+            let id = bench.relay.rounds.at(group.round).id;
+            assert!(seen.insert(id.number()), "{id} is sent twice");
+            bench.end(&group, Fate::Delivered, &ok(), NOW);
+        }
+        bench.sync(NOW);
+        assert!(bench.messages() <= 20);
+        assert_none_is_forgotten(&mut bench);
+        turns += 1;
+        assert!(turns < 2_000, "{} are left", bench.relay.store.usage().messages);
+    }
+    assert_eq!(seen.len(), 400);
+}
