@@ -12,7 +12,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 peers=${CARGO_TARGET_DIR:-target}/peers
 mkdir -p "$peers/bin" "$peers/debian"
-peers=$(cd "$peers" && pwd)
+peers=$(cd "$peers" && pwd -P)
 root=$peers/root
 debian=$peers/debian
 . tests/support/debian.sh
