@@ -256,6 +256,11 @@ fn bad_configurations_name_line_and_column() {
         let said = judge(&folder, &format!("{own}{text}"));
         assert_eq!(said.matches(&format!("bad.toml{place}")).count(), 1, "{text:?} at {place}: {said}");
     }
+    // And check names it beside what is wrong anywhere.
+    let file = folder.write("both.toml", format!("{own}nonsense = 1\n[aliases]\nfile = \"/none/aliases\"\n"));
+    let output = peers::run(program().args(["check", "-c"]).arg(&file), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("both.toml:3:1: ") && said.contains("both.toml:5:9: aliases.file: "), "{said}");
     let output = peers::run(program().args(["check", "-c", "/nonexistent/pillarbox.toml"]), b"");
     assert_eq!(output.status.code(), Some(78), "a configuration that was named must exist");
 }
@@ -266,6 +271,12 @@ fn good_configurations_pass_and_print() {
     let config = Config::new(folder.path(), "a").route(&smarthost("", "127.0.0.1:25"));
     let printed = config.succeed(&["check", "--print"]);
     assert!(printed.contains("relay.test"), "{printed}");
+    for key in ["postmaster = \"postmaster\"", "cells_size = \"", "metrics = \"\""] {
+        assert!(printed.contains(&format!("\n{key}")), "{key} holds too: {printed}");
+    }
+    let again = folder.write("again.toml", &printed);
+    let again = peers::succeed(program().args(["check", "--print", "-c"]).arg(again), b"");
+    assert_eq!(again, printed, "what is printed can be read and says the same");
     let output = peers::run(program().arg("nonsense"), b"");
     assert_eq!(output.status.code(), Some(64));
     let output = peers::run(program().arg("--version"), b"");

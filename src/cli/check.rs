@@ -11,14 +11,16 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
-use super::{complain, connect, load, logins, print};
+use super::{complain, connect, logins, print, read};
 use crate::config::{Config, Loaded, Via, located};
 use crate::dns::resolver::Failure;
+use crate::limits::CELLS_OCTETS;
 use crate::net::ceiling::memory_ceiling;
 use crate::net::names;
 use crate::net::tls::Credentials;
 use crate::relay::aliases::Aliases;
 use crate::relay::{group, mailbox, route};
+use crate::spool::default_cells_octets;
 use crate::sys::{RELEASE_DATE_UNIX_S, unix_s};
 
 /// File systems that are gone after a power cut, by their magic number.
@@ -26,33 +28,57 @@ const IN_RAM: [(u32, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")
 
 /// Runs the command.
 pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit {
-    let loaded = match load(named) {
-        Ok(loaded) => loaded,
+    let mut loaded = match read(named) {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(refused)) => {
+            complain(&refused);
+            // Whoever mends the text need not come back for the rest.
+            refused.rest().map(|config| judge(config, Some(refused.file())));
+            return Exit::Config;
+        }
         Err(exit) => return exit,
     };
     let config = &loaded.config;
-    let mut mistakes = mistakes(config);
-    let credentials = Credentials::load(config).map_err(|more| mistakes.extend(more)).ok();
-    // A file that is not there was noticed twice.
-    let is_first = |(at, mistake): &(usize, &String)| !mistakes[..*at].contains(mistake);
-    let told = mistakes.iter().enumerate().filter(is_first);
-    told.for_each(|(_, mistake)| complain(located(loaded.file.as_deref(), mistake)));
+    let credentials = judge(config, loaded.file.as_deref());
     warnings(&loaded).iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     let ceiling = memory_ceiling(config, credentials.as_ref().map_or(0, |c| c.octets)).div_ceil(1024);
     let ceiling = format!("memory: at most {ceiling} KiB with this configuration");
-    if let (true, Some(credentials)) = (shall_connect && mistakes.is_empty(), credentials) {
-        return connect::run(&Arc::new(loaded.config), credentials.dials);
-    }
-    if !mistakes.is_empty() {
-        Exit::Config
+    let Some(credentials) = credentials else { return Exit::Config };
+    if shall_connect {
+        connect::run(&Arc::new(loaded.config), credentials.dials)
     } else if shall_print {
-        print(format_args!("# {ceiling}\n{config}"))
+        loaded.config.spool.cells_size = cells_size(config);
+        print(format_args!("# {ceiling}\n{}", loaded.config))
     } else {
         match &loaded.file {
             Some(file) => print(format_args!("{}: no mistakes\n{ceiling}", file.display())),
             None => print(format_args!("no configuration file: the safe default holds\n{ceiling}")),
         }
     }
+}
+
+/// Names what is right in itself but wrong on this machine; certificates and secrets, if nothing is.
+fn judge(config: &Config, file: Option<&Path>) -> Option<Credentials> {
+    let mut mistakes = mistakes(config);
+    let credentials = Credentials::load(config).map_err(|more| mistakes.extend(more)).ok();
+    // A file that is not there was noticed twice.
+    let is_first = |(at, mistake): &(usize, &String)| !mistakes[..*at].contains(mistake);
+    let told = mistakes.iter().enumerate().filter(is_first);
+    told.for_each(|(_, mistake)| complain(located(file, mistake)));
+    credentials.filter(|_| mistakes.is_empty())
+}
+
+/// Octets of the file of cells: as it was made, or as it would be made now.
+fn cells_size(config: &Config) -> u64 {
+    let spool = &config.spool;
+    let made = spool.directory.join("cells").metadata().map_or(0, |cells| cells.len());
+    let free = spool.directory.ancestors().find(|folder| folder.exists()).and_then(free_octets);
+    match (made, spool.cells_size) {
+        (0, 0) => default_cells_octets(free.unwrap_or(u64::MAX)),
+        (0, asked) => asked,
+        (made, _) => made,
+    }
+    .clamp(CELLS_OCTETS.0, CELLS_OCTETS.1)
 }
 
 /// What is right in itself but wrong on this machine; `serve` must not start with it either.

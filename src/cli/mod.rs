@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::{self, Loaded, nearest};
+use crate::config::{self, Loaded, Refused, nearest};
 use crate::sys;
 use exit::Exit;
 
@@ -130,12 +130,17 @@ fn options(
 
 /// Reads the configuration; says all that is wrong with it.
 pub fn load(named: Option<&Path>) -> Result<Loaded, Exit> {
-    let folder =
-        std::env::current_dir().map_err(|e| fail(Exit::Io, format_args!("the working directory: {e}")))?;
-    config::load(named, &sys::host_name(), &folder).map_err(|refused| {
+    read(named)?.map_err(|refused| {
         complain(&refused);
         Exit::Config
     })
+}
+
+/// Reads the configuration.
+fn read(named: Option<&Path>) -> Result<Result<Loaded, Refused>, Exit> {
+    let folder =
+        std::env::current_dir().map_err(|e| fail(Exit::Io, format_args!("the working directory: {e}")))?;
+    Ok(config::load(named, &sys::host_name(), &folder))
 }
 
 /// Prints to standard output. A reader that went away is no reason to panic.

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Config;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -33,12 +35,18 @@ impl Mistake {
 pub struct Refused {
     file: PathBuf,
     mistakes: Vec<Mistake>,
+    rest: Option<Box<Config>>,
 }
 
 impl Refused {
     /// What is wrong with a file.
     pub fn new(file: &Path, mistakes: Vec<Mistake>) -> Self {
-        Self { file: file.to_owned(), mistakes }
+        Self { file: file.to_owned(), mistakes, rest: None }
+    }
+
+    /// The same with what could be read of it.
+    pub(super) fn with(self, rest: Option<Config>) -> Self {
+        Self { rest: rest.map(Box::new), ..self }
     }
 
     /// It can't be read at all.
@@ -52,6 +60,16 @@ impl Refused {
             file,
             vec![Mistake::at(octets, offset, "an octet that is no UTF-8: save the file as UTF-8")],
         )
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What could be read of it, the default standing for what is wrong: more may be wrong with that.
+    pub fn rest(&self) -> Option<&Config> {
+        self.rest.as_deref()
     }
 
     /// What is wrong, in the order of the text.

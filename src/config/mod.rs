@@ -48,7 +48,8 @@ pub struct Config {
     /// The mailbox behind the bare `postmaster`, and behind that of every local domain if
     /// `postmaster_is_set`.
     pub postmaster: String,
-    /// False if `postmaster` was left out: then it is `postmaster` at the first local domain.
+    /// False if `postmaster` was left out, or is the local user of this name: then it is `postmaster` at
+    /// the first local domain.
     pub postmaster_is_set: bool,
     /// `[spool]`
     pub spool: Spool,
@@ -357,8 +358,12 @@ pub fn load(named: Option<&Path>, host: &str, folder: &Path) -> Result<Loaded, R
         Ok(octets) => {
             let text = std::str::from_utf8(&octets)
                 .map_err(|e| Refused::not_text(file, &octets, e.valid_up_to()))?;
-            let config = Config::parse(text, host).map_err(|mistakes| Refused::new(file, mistakes))?;
-            Ok(Loaded { config, file: Some(file.to_owned()) })
+            match read::config(text, host) {
+                (Some(config), mistakes) if mistakes.is_empty() => {
+                    Ok(Loaded { config, file: Some(file.to_owned()) })
+                }
+                (rest, mistakes) => Err(Refused::new(file, mistakes).with(rest)),
+            }
         }
     }
 }
@@ -376,6 +381,9 @@ fn read_text(file: &Path) -> io::Result<Vec<u8>> {
 impl Config {
     /// Reads TOML text; every mistake it finds, in the order of the text.
     pub fn parse(text: &str, host: &str) -> Result<Self, Vec<Mistake>> {
-        read::config(text, host)
+        match read::config(text, host) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(mistakes),
+        }
     }
 }

@@ -8,15 +8,16 @@ use toml_span::Value;
 use super::mistake::Mistake;
 use super::read_text;
 
-/// The mistake with the file in front, and with line and column if the value is written in it and not
-/// the default. Whatever begins otherwise has its own place and stays as it is.
+/// The mistake with file, line and column in front: those of the value, of its section where the default
+/// holds, or the start of the file. Whatever begins otherwise has its own place and stays as it is.
 pub fn located(file: Option<&Path>, mistake: &str) -> String {
     let Some(file) = file.filter(|_| key_of(mistake).is_some()) else { return mistake.to_owned() };
     let shown = file.display();
-    match read_text(file).ok().and_then(|octets| place(&octets, mistake)) {
-        Some(Mistake { line, column, .. }) => format!("{shown}:{line}:{column}: {mistake}"),
-        None => format!("{shown}: {mistake}"),
-    }
+    let (line, column) = match read_text(file).ok().and_then(|octets| place(&octets, mistake)) {
+        Some(Mistake { line, column, .. }) => (line, column),
+        None => (1, 1),
+    };
+    format!("{shown}:{line}:{column}: {mistake}")
 }
 
 /// Section and key that a mistake begins with.
@@ -34,7 +35,7 @@ fn place(octets: &[u8], mistake: &str) -> Option<Mistake> {
     let section = root.as_table()?.get(section)?;
     // Of sections that stand several times it is the one whose value the mistake repeats.
     let value = match section.as_array() {
-        None => section.as_table()?.get(key)?,
+        None => section.as_table()?.get(key).unwrap_or(section),
         Some(all) => {
             let mut values = all.iter().filter_map(|one| one.as_table()?.get(key));
             values.find(|value| is_repeated(value, mistake))?
@@ -62,14 +63,16 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("x.toml");
         let routes = "[[route]]\npassword_file = \"/none1\"\n[[route]]\npassword_file = \"/none\"\n";
-        std::fs::write(&file, format!("[tls]\n  key_file = \"/k\"\n{routes}")).unwrap();
+        std::fs::write(&file, format!("[tls]\n  key_file = \"/k\"\n{routes}[run]\nuser = \"x\"\n")).unwrap();
         let shown = file.display().to_string();
         for (mistake, place) in [
             ("tls.key_file: /k can't be read", ":2:15: "),
             ("route.password_file: /none can't be read", ":6:18: "),
             ("route.password_file: /none1 can't be read", ":4:18: "),
-            ("route.password_file: /other can't be read", ": "),
-            ("run.user: there is no user", ": "),
+            ("route.password_file: /other can't be read", ":1:1: "),
+            ("tls.ca_file: /ca can't be read", ":1:1: "),
+            ("run.sandbox: no", ":7:1: "),
+            ("log.file: /log can't be written", ":1:1: "),
         ] {
             assert!(located(Some(&file), mistake).starts_with(&format!("{shown}{place}")), "{mistake}");
             assert_eq!(located(None, mistake), mistake, "the default has no file");

@@ -16,9 +16,8 @@ impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "hostname = {}", quoted(&self.hostname))?;
         writeln!(f, "local_domains = {}", list(&self.local_domains))?;
-        if self.postmaster_is_set {
-            writeln!(f, "postmaster = {}", quoted(&self.postmaster))?;
-        }
+        let postmaster = if self.postmaster_is_set { self.postmaster.as_str() } else { "postmaster" };
+        writeln!(f, "postmaster = {}", quoted(postmaster))?;
         spool(self, f)?;
         self.listen.iter().try_for_each(|one| listen(one, f))?;
         tls(self, f)?;
@@ -144,10 +143,7 @@ fn rest(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "sandbox = {}", run.sandbox)?;
     writeln!(f, "command_paths = {}", list(run.command_paths.iter().map(|one| one.display())))?;
     writeln!(f, "control = {}\nsubmit = {}", path(&run.control), path(&run.submit))?;
-    match run.metrics {
-        Some(address) => writeln!(f, "metrics = {}", quoted(address)),
-        None => Ok(()),
-    }
+    writeln!(f, "metrics = {}", quoted(run.metrics.map(|address| address.to_string()).unwrap_or_default()))
 }
 
 /// A command with its program only.

@@ -49,11 +49,12 @@ enum Way {
     Discard,
 }
 
-/// Reads the whole file.
-pub(super) fn config(file: &str, host: &str) -> Result<Config, Vec<Mistake>> {
+/// Reads the whole file: what could be read of it, with the default for what is wrong, and every
+/// mistake. Nothing can be read of what is no TOML.
+pub(super) fn config(file: &str, host: &str) -> (Option<Config>, Vec<Mistake>) {
     let root = match toml_span::parse(file) {
         Ok(root) => root,
-        Err(e) => return Err(vec![Mistake::at(file.as_bytes(), e.span.start, e.to_string())]),
+        Err(e) => return (None, vec![Mistake::at(file.as_bytes(), e.span.start, e.to_string())]),
     };
     let mut notes = Notes::default();
     let mut config = Config::bare(host);
@@ -80,11 +81,8 @@ pub(super) fn config(file: &str, host: &str) -> Result<Config, Vec<Mistake>> {
     log(top.section("log", &mut notes), &mut config.log, &mut notes);
     run(top.section("run", &mut notes), &mut config.run, &mut notes);
     top.close(&mut notes);
-    if !notes.is_empty() {
-        return Err(notes.finish(file));
-    }
     check::add_last_route(&mut config);
-    Ok(config)
+    (Some(config), notes.finish(file))
 }
 
 fn names(top: &mut Section<'_>, config: &mut Config, notes: &mut Notes) {
@@ -94,7 +92,13 @@ fn names(top: &mut Section<'_>, config: &mut Config, notes: &mut Notes) {
     top.set("local_domains", &mut config.local_domains, notes, list(parsed(domain)));
     let first = config.local_domains.first().unwrap_or(&config.hostname);
     config.postmaster = format!("postmaster@{first}");
-    if let Some(Some(address)) = top.read("postmaster", notes, optional(address)) {
+    // A name without a domain is a local user; this one is the default.
+    let local =
+        |name: &str| if name.contains('@') { address(name) } else { address(&format!("{name}@{first}")) };
+    let is_default = top.find("postmaster").and_then(Value::as_str) == Some("postmaster");
+    if let Some(Some(address)) = top.read("postmaster", notes, optional(local))
+        && !is_default
+    {
         config.postmaster = address;
         config.postmaster_is_set = true;
     }

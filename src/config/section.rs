@@ -25,10 +25,6 @@ impl Notes {
         self.0.push((offset, what.into()));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// All mistakes in the order of `text`.
     pub(super) fn finish(mut self, text: &str) -> Vec<Mistake> {
         self.0.sort_by_key(|(offset, _)| *offset);

@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("example.toml");
 
 /// Reads a file as if everything were built.
 fn read_all(text: &str) -> Result<Config, Vec<Mistake>> {
-    read::config(text, "host.test")
+    Config::parse(text, "host.test")
 }
 
 fn shown(mistakes: &[Mistake]) -> String {
@@ -74,6 +74,24 @@ fn without_a_file_everything_stays_here() {
 }
 
 #[test]
+fn the_postmaster_can_be_a_local_user() {
+    let read = |text: &str| {
+        let config = Config::parse(text, "host.test").unwrap();
+        (config.postmaster, config.postmaster_is_set)
+    };
+    let local = "local_domains = [\"home.test\"]\n";
+    for (said, address, is_set) in [
+        ("", "postmaster@home.test", false),
+        ("postmaster = \"\"\n", "postmaster@home.test", false),
+        ("postmaster = \"postmaster\"\n", "postmaster@home.test", false),
+        ("postmaster = \"me\"\n", "me@home.test", true),
+        ("postmaster = \"postmaster@home.test\"\n", "postmaster@home.test", true),
+    ] {
+        assert_eq!(read(&format!("{said}{local}")), (address.to_owned(), is_set), "{said}");
+    }
+}
+
+#[test]
 fn the_default_message_size_gives_way_to_a_small_spool() {
     let size = |text| Config::parse(text, "host.test").unwrap().limits.message_size;
     assert_eq!(size("[spool]\nmax_size = \"1MiB\"\n"), 1 << 20);
@@ -113,7 +131,8 @@ fn one_mistake_is_named_with_its_place() {
     wrong("[[listen]]\naddress = \"unix:smtp\"\n", 2, 12, "from the root");
     wrong("[access]\nrelay_from = [\"300.0.0.0/8\"]\n", 2, 16, "no network");
     wrong("[access]\nrelay_from = [\"::1\", \"192.168.1.5/24\"]\n", 2, 23, "write \"192.168.1.0/24\"");
-    wrong("postmaster = \"me\"\n", 1, 15, "name@example.net");
+    wrong("postmaster = \"me@\"\n", 1, 15, "name@example.net");
+    wrong("postmaster = \"m e\"\n", 1, 15, "name@example.net");
     wrong("local_domains = [\"a b\"]\n", 1, 19, "no domain");
     wrong("hostname = \"\\u0007\"\n", 1, 13, "control character");
     wrong("[run]\nsubmit = \"/x\"\ncontrol = \"/x\"\n", 2, 11, "same file");

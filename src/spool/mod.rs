@@ -48,7 +48,7 @@ pub use id::Id;
 pub use layout::{ContentSum, Head};
 pub use reader::{Damage, Reader};
 pub use real_disk::RealDisk;
-pub use recover::Found;
+pub use recover::{Found, default_cells_octets};
 pub use staging::{Refusal, StagingIndex};
 pub use status::{RecipientState, Status};
 pub use store::{Committed, Mark, Message, OpenError, Place, Progress, Settings, Store, Usage};

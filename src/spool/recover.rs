@@ -299,13 +299,18 @@ fn clear_incoming<D: Disk>(disk: &mut D) -> io::Result<()> {
     Ok(())
 }
 
+/// Octets of the file of cells if nothing else is asked for, with this much room on the disk.
+pub fn default_cells_octets(free: u64) -> u64 {
+    CELLS_OCTETS.min(free / 16)
+}
+
 /// Makes the cells file, once: every octet written, so that later writes overwrite and change no
 /// metadata; synced; only then given its name.
 fn make_cells<D: Disk>(disk: &mut D, settings: &Settings) -> Result<D::File, OpenError> {
     let octets = match settings.cells_octets {
         0 => {
             let free = disk.free_octets().map_err(|e| OpenError::disk("measure free space", &e))?;
-            CELLS_OCTETS.min(free / 16)
+            default_cells_octets(free)
         }
         octets => octets,
     };
