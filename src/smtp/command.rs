@@ -27,7 +27,7 @@ pub enum Command<'a> {
     Rcpt(&'a [u8]),
     Data(&'a [u8]),
     Bdat(&'a [u8]),
-    Rset,
+    Rset(&'a [u8]),
     Noop,
     Vrfy(&'a [u8]),
     Expn,
@@ -63,7 +63,7 @@ impl<'a> Command<'a> {
             () if is("RCPT") => Self::Rcpt(argument),
             () if is("DATA") => Self::Data(argument),
             () if is("BDAT") => Self::Bdat(argument),
-            () if is("RSET") => Self::Rset,
+            () if is("RSET") => Self::Rset(argument),
             () if is("NOOP") => Self::Noop,
             () if is("VRFY") => Self::Vrfy(argument),
             () if is("EXPN") => Self::Expn,
@@ -156,9 +156,7 @@ impl Mail {
         let (path, rest) = Path::read(text, Direction::Reverse, manner)
             .map_err(|fault| refused_path(fault, (1, 7), "sender"))?;
         let mut mail = Self { reverse_path: path, ..Self::default() };
-        for parameter in parameters(rest) {
-            mail.take(&parameter?, taken)?;
-        }
+        each_once(rest, |parameter| mail.take(parameter, taken))?;
         ascii_or_smtputf8(&mail.reverse_path, mail.smtputf8)?;
         Ok(mail)
     }
@@ -174,13 +172,11 @@ impl Mail {
         ];
         let bad = || parameter.bad();
         match (parameter.known(&KNOWN, taken)?, parameter.value) {
-            ("SIZE", Some(value)) if self.size.is_none() => self.size = Some(number(value).ok_or_else(bad)?),
-            ("BODY", Some(value)) if self.body == Body::Unsaid => self.body = body(value).ok_or_else(bad)?,
-            ("SMTPUTF8", None) if !self.smtputf8 => self.smtputf8 = true,
-            ("RET", Some(value)) if self.ret.is_none() => self.ret = Some(ret(value).ok_or_else(bad)?),
-            ("ENVID", Some(value))
-                if self.envid.is_empty() && !value.is_empty() && xtext::is_valid(value) =>
-            {
+            ("SIZE", Some(value)) => self.size = Some(number(value).ok_or_else(bad)?),
+            ("BODY", Some(value)) => self.body = body(value).ok_or_else(bad)?,
+            ("SMTPUTF8", None) => self.smtputf8 = true,
+            ("RET", Some(value)) => self.ret = Some(ret(value).ok_or_else(bad)?),
+            ("ENVID", Some(value)) if !value.is_empty() && xtext::is_valid(value) => {
                 self.envid = String::try_from(value).map_err(|_| bad())?;
             }
             // RFC 4954 5: who is not trusted to vouch for others says nothing by it, and nobody is here.
@@ -205,9 +201,7 @@ impl Recipient {
             .map_err(|fault| refused_path(fault, (1, 3), "recipient"))?;
         ascii_or_smtputf8(&path, smtputf8)?;
         let mut recipient = Self { forward_path: path, ..Self::default() };
-        for parameter in parameters(rest) {
-            recipient.take(&parameter?, taken, smtputf8)?;
-        }
+        each_once(rest, |parameter| recipient.take(parameter, taken, smtputf8))?;
         Ok(recipient)
     }
 
@@ -215,10 +209,8 @@ impl Recipient {
         const KNOWN: [(&str, Keyword); 2] = [("NOTIFY", Keyword::Dsn), ("ORCPT", Keyword::Dsn)];
         let bad = || parameter.bad();
         match (parameter.known(&KNOWN, taken)?, parameter.value) {
-            ("NOTIFY", Some(value)) if self.notify == Notify::Unsaid => {
-                self.notify = notify(value).ok_or_else(bad)?;
-            }
-            ("ORCPT", Some(value)) if self.orcpt.is_empty() && is_orcpt(value, smtputf8) => {
+            ("NOTIFY", Some(value)) => self.notify = notify(value).ok_or_else(bad)?,
+            ("ORCPT", Some(value)) if is_orcpt(value, smtputf8) => {
                 self.orcpt = String::try_from(value).map_err(|_| bad())?;
             }
             _ => return Err(bad()),
@@ -258,6 +250,22 @@ impl Parameter<'_> {
     fn bad(&self) -> Reply {
         Reply::new(501, (5, 4), format_args!("bad or repeated parameter {:.40}", self.key))
     }
+}
+
+/// Gives the parameters to `take`, each of which may stand there once.
+fn each_once<'a>(
+    rest: &'a [u8],
+    mut take: impl FnMut(&Parameter<'a>) -> Result<(), Reply>,
+) -> Result<(), Reply> {
+    for (nth, parameter) in parameters(rest).enumerate() {
+        let parameter = parameter?;
+        let mut before = parameters(rest).take(nth).flatten();
+        if before.any(|earlier| earlier.key.eq_ignore_ascii_case(parameter.key)) {
+            return Err(parameter.bad());
+        }
+        take(&parameter)?;
+    }
+    Ok(())
 }
 
 fn parameters(rest: &[u8]) -> impl Iterator<Item = Result<Parameter<'_>, Reply>> {

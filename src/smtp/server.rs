@@ -393,7 +393,10 @@ impl Session {
         consumed: &mut usize,
         out: &mut Buffer<OUTPUT_OCTETS>,
     ) -> Option<Next> {
-        if self.first_end.is_none() && input.first() == Some(&TLS_HANDSHAKE) {
+        // Also later: a client that was refused STARTTLS may go on as if it had not been. What comes behind a
+        // refused DATA is content and gets its answer.
+        let may_be_tls = matches!(self.lines, Reader::Start) && !matches!(self.state, State::Refused);
+        if may_be_tls && input.first() == Some(&TLS_HANDSHAKE) {
             self.state = State::Closing(Cause::Tls);
             return None;
         }

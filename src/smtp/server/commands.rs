@@ -28,7 +28,9 @@ impl State {
         use Command as C;
         match (self, command) {
             (_, C::Quit) => reply(Self::Closing(Cause::Quit), 221, (0, 0), "closing"),
-            (Self::Refused, command) if !matches!(command, C::Helo(_) | C::Ehlo(_) | C::Rset | C::Noop) => {
+            (Self::Refused, command)
+                if !matches!(command, C::Helo(_) | C::Ehlo(_) | C::Rset(b"") | C::Noop) =>
+            {
                 reply(
                     Self::Closing(Cause::Unasked),
                     421,
@@ -45,7 +47,7 @@ impl State {
 
             (state, C::Helo(name)) => state.greeted(Hello::read(name, false, terms)),
             (state, C::Ehlo(name)) => state.greeted(Hello::read(name, true, terms)),
-            (state, C::Rset) => state.reset(After::Reply(Reply::new(250, (0, 0), "ok"))),
+            (state, C::Rset(argument)) => state.rset(argument, terms),
             (state, C::Noop) => reply(state, 250, (0, 0), "ok"),
 
             (state @ (Self::Envelope(_) | Self::Chunks(..)), C::Mail(_)) => {
@@ -93,6 +95,14 @@ impl State {
             Ok(hello) => self.reset(After::Hello(hello)),
             Err(refusal) => (self, Say::Reply(refusal)),
         }
+    }
+
+    /// RSET has no argument (RFC 5321 4.1.1.5).
+    fn rset(self, argument: &[u8], terms: &Terms<'_>) -> Turn {
+        if !argument.is_empty() && !terms.tolerant {
+            return reply(self, 501, (5, 4), "RSET takes no argument");
+        }
+        self.reset(After::Reply(Reply::new(250, (0, 0), "ok")))
     }
 
     /// No transaction any more; if there was one, once the store has forgotten it.
