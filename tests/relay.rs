@@ -312,6 +312,48 @@ fn nothing_is_used_that_the_next_hop_does_not_offer() {
 }
 
 #[test]
+fn smtputf8_is_left_out_where_nothing_needs_it() {
+    let folder = Folder::new("plainutf8");
+    let hop = NextHop::scripted(|_, event| match event {
+        Event::Hello(_) => Act::Say("250-next.test\r\n250 8BITMIME"),
+        _ => Act::Friendly,
+    });
+    let config = Config::new(folder.path(), "a").smarthost(&hop.address());
+    let relay = config.start();
+    let send = |to: &[&str], content: &[u8]| {
+        let mut client = Client::hello(relay.port);
+        client.expect("MAIL FROM:<anna@local.test> SMTPUTF8", "250");
+        for to in to {
+            client.expect(&format!("RCPT TO:<{to}>"), "250");
+        }
+        client.expect("DATA", "354");
+        client.send(&stuff(content));
+        assert!(client.reply().starts_with("250"));
+    };
+    send(&["b@remote.test"], &message("a body may be anything: \u{e4}\r\n"));
+    // Who can't be named to that server stops nobody else.
+    send(&["b@remote.test", "j\u{f6}rg@remote.test"], &message("x\r\n"));
+    relay.wait_log(&["bounced to=<j\u{f6}rg@remote.test>", "550 5.6.7"]);
+    for taken in hop.wait(2) {
+        assert_eq!((taken.from.trim(), taken.to), ("<anna@local.test>", vec!["<b@remote.test>".to_owned()]));
+    }
+    let subject = [b"Subject: \xc3\xa4\r\n".to_vec(), message("x\r\n")].concat();
+    send(&["c@remote.test"], &subject);
+    relay.wait_log(&["bounced to=<c@remote.test>", "550 5.6.7"]);
+    config.wait_queue(0);
+    assert_eq!(hop.wait(2).len(), 2);
+    // Nobody but us has said so.
+    let notices = maildir(&config.mailbox("anna"));
+    assert_eq!(notices.len(), 2);
+    for notice in notices {
+        let text = String::from_utf8_lossy(&notice);
+        assert!(text.contains("\nDiagnostic-Code: x-pillarbox; 550 5.6.7 "), "{text}");
+        assert!(!text.contains(" said:"), "{text}");
+    }
+    relay.stop();
+}
+
+#[test]
 fn who_is_named_twice_gets_one_copy() {
     let folder = Folder::new("twice");
     let hop = NextHop::friendly();

@@ -53,6 +53,8 @@ pub struct Plan {
     relabelled: Entities,
     /// Octets that the message grows by, at most.
     growth: u64,
+    /// Fields, or what stands between parts, have octets above 127, and keep them.
+    wide_frame: bool,
 }
 
 impl Plan {
@@ -61,16 +63,22 @@ impl Plan {
         encoded: Entities([0; MIME_ENTITIES / 32]),
         relabelled: Entities([0; MIME_ENTITIES / 32]),
         growth: 0,
+        wide_frame: false,
     };
 
     /// True if the content can go as it is, or has to.
     pub fn is_nothing(&self) -> bool {
-        *self == Self::NOTHING
+        self.encoded == Entities::default()
     }
 
     /// Octets that the content grows by, at most.
     pub fn growth(&self) -> u64 {
         self.growth
+    }
+
+    /// True if a header field may have octets above 127: the message is an internationalized one (RFC 6532 3).
+    pub fn is_international(&self) -> bool {
+        self.wide_frame
     }
 }
 
@@ -114,9 +122,9 @@ impl Survey {
             Ok::<(), Infallible>(())
         });
         if structure.is_faulty() || plan.encoded == Entities::default() {
-            return Plan::NOTHING;
+            return Plan { wide_frame: plan.wide_frame, ..Plan::NOTHING };
         }
-        if *stays {
+        if *stays || plan.wide_frame {
             plan.relabelled = Entities::default();
         }
         plan.growth += (QUOTED_PRINTABLE.len() + VERSION.len()) as u64;
@@ -162,8 +170,7 @@ fn note(plan: &mut Plan, body: &mut Option<Body>, stays: &mut bool, event: Event
                 *stays = true;
             }
         }
-        Event::Frame(octets) => *stays |= !octets.is_ascii(),
-        Event::Encoding(..) => {}
+        Event::Frame(octets) | Event::Encoding(_, octets) => plan.wide_frame |= !octets.is_ascii(),
     }
 }
 

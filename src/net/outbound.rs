@@ -30,7 +30,7 @@ use crate::relay::outgoing::Outgoing;
 use crate::relay::recipients::Recipients;
 use crate::relay::round::Group;
 use crate::smtp::buffer::Buffer;
-use crate::smtp::client::{Next, Outcome, Output, Scope, Session, Terms, Verdict, Waiting};
+use crate::smtp::client::{Next, Outcome, Output, Scope, Session, Terms, Verdict, Waiting, no_smtputf8};
 use crate::smtp::keyword::Keyword;
 use crate::smtp::reply::Reply;
 use crate::spool::Damage;
@@ -294,20 +294,37 @@ impl Outbound {
             // Whatever the server says now ends the connection; it is read so that its end is seen.
             return self.exchange(true, with);
         };
-        if !work.outgoing.is_ready(session.offered()) {
+        let smtputf8 = work.attempt.smtputf8();
+        if !work.outgoing.is_ready(session.offered(), smtputf8) {
             return self.survey(with);
+        }
+        if smtputf8 && !session.offered().has(Keyword::SmtpUtf8) {
+            match with.relay.wide(&mut work.attempt, &work.undecided) {
+                Ok(wide) if wide.is_empty() => {}
+                Ok(wide) => {
+                    // They can't be named to this server; the others can.
+                    self.decide_by(false, &wide, Fate::Failed, &no_smtputf8(), with);
+                    return None;
+                }
+                Err(damage) => return self.damaged(damage, with),
+            }
         }
         work.attempt.rewind();
         work.outgoing.begin(session.offered());
         // What rules the message out concerns all who are left; what the server says, those it was told.
         work.named = work.undecided;
-        let transaction = work.outgoing.transaction(work.attempt.transaction(work.undecided.len()));
+        let transaction = work.attempt.transaction(work.undecided.len());
+        let transaction = work.outgoing.transaction(transaction, session.offered());
         match session.begin(&transaction, &mut self.output) {
             Ok(most) => {
                 work.named = work.undecided.first(most);
                 None
             }
-            Err(outcome) => self.hear(&outcome, with),
+            // Nothing was asked: the refusal is ours, by what the server offers.
+            Err(outcome) => {
+                self.decide_by(false, &Recipients::all(), Fate::Failed, &outcome.reply, with);
+                None
+            }
         }
     }
 
@@ -464,9 +481,13 @@ impl Outbound {
 
     /// Gives recipients of this work that have no outcome yet one.
     fn decide(&mut self, who: &Recipients, fate: Fate, reply: &Reply, with: &mut With<'_>) {
+        self.decide_by(self.tried.has_spoken(), who, fate, reply, with);
+    }
+
+    /// The same; `spoke`: the reply is the host's own.
+    fn decide_by(&mut self, spoke: bool, who: &Recipients, fate: Fate, reply: &Reply, with: &mut With<'_>) {
         let host = self.host_text();
         let Some(work) = &mut self.work else { return };
-        let spoke = self.tried.has_spoken();
         let hop = Hop { via: with.relay.via_name(self.key), host: &host, spoke, tls: self.tls };
         for who in who.iter().filter(|&w| work.undecided.has(w)) {
             with.relay.outcome(work.attempt.group.round, who, fate, reply, &hop, with.now);

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use heapless::String;
 
 use super::Relay;
+use super::recipients::Recipients;
 use super::round::{Custody, Group};
 use crate::limits::{ENVID_OCTETS, HOST_OCTETS, PATH_OCTETS};
 use crate::smtp::address::Address;
@@ -76,6 +77,11 @@ impl Attempt {
         }
     }
 
+    /// MAIL said SMTPUTF8.
+    pub fn smtputf8(&self) -> bool {
+        self.envelope.smtputf8
+    }
+
     /// The reverse-path.
     pub fn reverse_path(&self) -> &str {
         &self.envelope.reverse_path
@@ -131,6 +137,20 @@ impl Relay {
         })?;
         attempt.cursor = behind;
         if named { Ok(()) } else { Err(Damage::Envelope) }
+    }
+
+    /// Which of these recipients have octets above 127 in their addresses.
+    pub fn wide(&mut self, attempt: &mut Attempt, who: &Recipients) -> Result<Recipients, Damage> {
+        let mut wide = Recipients::none();
+        attempt.rewind();
+        for one in who.iter() {
+            self.name(attempt, one, |recipient| {
+                if !recipient.forward_path.is_ascii() {
+                    wide.add(one);
+                }
+            })?;
+        }
+        Ok(wide)
     }
 
     /// The domain that the group's recipients are in, by the first of them; empty if it can't be read,

@@ -56,11 +56,13 @@ enum Encoding {
 }
 
 impl Outgoing {
-    /// Nothing is to be found out before the message can go to a server that offers this. Else the
-    /// content has to be read first: [`Outgoing::survey`].
-    pub fn is_ready(&self, offered: &Offered) -> bool {
+    /// Nothing is to be found out before the message can go to a server that offers this; `smtputf8` as
+    /// MAIL said it to us. Else the content has to be read first: [`Outgoing::survey`].
+    pub fn is_ready(&self, offered: &Offered, smtputf8: bool) -> bool {
         match self.encoding {
-            Encoding::Unknown | Encoding::Surveying(_) => offered.has(Keyword::EightBitMime),
+            Encoding::Unknown | Encoding::Surveying(_) => {
+                offered.has(Keyword::EightBitMime) && (!smtputf8 || offered.has(Keyword::SmtpUtf8))
+            }
             Encoding::Known(_) | Encoding::Converting(..) => true,
         }
     }
@@ -102,10 +104,17 @@ impl Outgoing {
     }
 
     /// What MAIL says. The null reverse-path stays, so that no bounce is ever answered by one.
-    pub fn transaction<'a>(&'a self, transaction: Transaction<'a>) -> Transaction<'a> {
+    ///
+    /// SMTPUTF8 that nothing in the message needs is left out for a server without it, as Postfix does:
+    /// some clients always say it. The recipients are ASCII then: others can't be named to that server.
+    pub fn transaction<'a>(&'a self, transaction: Transaction<'a>, offered: &Offered) -> Transaction<'a> {
         let mut changed = transaction;
         if let Encoding::Converting(plan, _) = &self.encoding {
             changed.octets += plan.growth();
+        }
+        if let Encoding::Known(plan) | Encoding::Converting(plan, _) = &self.encoding {
+            let is_needed = !transaction.reverse_path.is_ascii() || plan.is_international();
+            changed.smtputf8 &= is_needed || offered.has(Keyword::SmtpUtf8);
         }
         if let Some(Rewriting { address, .. }) = &self.rewriting {
             changed.octets += Rewriter::GROWTH as u64;
@@ -256,19 +265,19 @@ mod tests {
         ) {
             let content: Vec<u8> = pieces.iter().flat_map(|(piece, times)| piece.repeat(*times)).collect();
             let (mut message, old, new) = (outgoing(rewrites), offer("SIZE"), offer("8BITMIME"));
-            prop_assert!(message.is_ready(&new) && !message.is_ready(&old));
+            prop_assert!(message.is_ready(&new, false) && !message.is_ready(&old, false));
             content.chunks(100).for_each(|piece| message.survey(piece));
             message.survey(b"");
-            prop_assert!(message.is_ready(&old));
+            prop_assert!(message.is_ready(&old, false));
             let reverse_path = "a@b.test";
             let transaction = Transaction {
                 reverse_path, octets: content.len() as u64, body: Default::default(), smtputf8: false, ret: None, envid: "", recipients: 1,
             };
             let from_old = sent(&mut message, &old, &content);
-            let told = message.transaction(transaction);
+            let told = message.transaction(transaction, &old);
             prop_assert!(from_old.len() as u64 <= told.octets || pieces.iter().any(|(piece, _)| *piece == PIECES[1] || *piece == PIECES[2]));
             prop_assert_eq!(told.reverse_path, if rewrites { "me@provider.test" } else { reverse_path });
-            prop_assert_eq!(message.transaction(Transaction { reverse_path: "", ..transaction }).reverse_path, "");
+            prop_assert_eq!(message.transaction(Transaction { reverse_path: "", ..transaction }, &old).reverse_path, "");
             // The same message again, to a server that takes it as it is, and once more to the old one.
             let to_new = sent(&mut message, &new, &content);
             prop_assert!(rewrites || to_new == content);

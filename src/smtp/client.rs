@@ -57,6 +57,13 @@ const AUTHENTICATION_REQUIRED: u16 = 530;
 /// Where commands and content go.
 pub type Output = Buffer<DELIVERY_OUTPUT_OCTETS>;
 
+/// What is said of a message or a recipient that needs SMTPUTF8 where the server does not offer it
+/// (RFC 6531 3.5 wants 5.6.7 for it).
+pub fn no_smtputf8() -> Reply {
+    let text = "the next server takes no addresses or header fields outside ASCII (no SMTPUTF8)";
+    Reply::new(550, (6, 7), text)
+}
+
 /// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -354,8 +361,7 @@ impl Session {
         assert!(matches!(self.state, State::Ready), "a transaction begins in Next::Ready");
         assert!((1..=RECIPIENTS).contains(&usize::from(transaction.recipients)));
         if transaction.smtputf8 && !self.offered.has(Keyword::SmtpUtf8) {
-            let text = "the next server cannot take addresses outside ASCII (no SMTPUTF8)";
-            return Err(Outcome::new(Scope::Group, Verdict::Failed, Reply::new(550, (6, 7), text)));
+            return Err(Outcome::new(Scope::Group, Verdict::Failed, no_smtputf8()));
         }
         if let Some(most) = self.offered.size().filter(|most| transaction.octets > *most) {
             let text =

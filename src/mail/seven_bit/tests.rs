@@ -148,8 +148,26 @@ fn what_may_not_change_stays() {
         &multipart("", &["X: y\r\n--B: z\r\n\r\n\u{fc}\r\n"]),
         &multipart("", &["Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n\r\n\u{fc}\r\n--B--"]),
     ] {
-        assert_eq!(surveyed(content.as_bytes(), 5), Plan::NOTHING, "{content:?}");
+        assert!(surveyed(content.as_bytes(), 5).is_nothing(), "{content:?}");
         check(content, content);
+    }
+}
+
+#[test]
+fn a_header_that_needs_smtputf8_is_seen() {
+    let text = "\r\n\u{fc}\r\n";
+    for (content, is_international) in [
+        (format!("Subject: u\r\n{text}"), false),
+        (format!("Content-Transfer-Encoding: base64\r\n{text}"), false),
+        (multipart("", &[text]), false),
+        (format!("Subject: \u{fc}\r\n{text}"), true),
+        ("Subject: \u{fc}\r\n\r\nu\r\n".to_owned(), true),
+        ("X: y\r\n folded \u{fc}\r\n".to_owned(), true),
+        ("Content-Transfer-Encoding: \u{fc}\r\n\r\nu\r\n".to_owned(), true),
+        (multipart("", &["Content-Disposition: x; filename=\u{fc}\r\n\r\nu\r\n"]), true),
+    ] {
+        let plan = surveyed(content.as_bytes(), 5);
+        assert_eq!(plan.is_international(), is_international, "{content:?}");
     }
 }
 
