@@ -126,3 +126,24 @@ fn strangers_may_fill_what_holds_one_message() {
     wait_for("its delivery", || (maildir(&config.mailbox("b")).len() == 1).then_some(()));
     relay.stop();
 }
+
+#[test]
+fn a_stranger_that_knocks_all_the_time_does_not_fill_the_log() {
+    let folder = Folder::new("knocks");
+    let relay = config(&folder).set("limits", "sessions_per_client", "1").start();
+    let _stranger = crowd(relay.port, 1);
+    for _ in 0..300 {
+        let reply = Client::connect_from(2, relay.port).greeting;
+        assert!(reply.starts_with("421 4.7.0"), "{reply}");
+    }
+    let mut client = wait_for("a session for the house", || Client::hello_or_none(relay.port));
+    client.expect("MAIL FROM:<a@client.test>", "250");
+    client.expect("RCPT TO:<b@nowhere.test>", "550");
+    client.expect("RSET", "250");
+    let reply = client.deliver("a@client.test", &["b@local.test"], &message("x\r\n"));
+    assert!(reply.starts_with("250"), "{reply}");
+    relay.wait_log(&["rejected", "to=<b@nowhere.test>"]);
+    relay.wait_log(&["accepted", "client=127.0.0.1"]);
+    let log = relay.stop();
+    assert_eq!(log.iter().filter(|line| line.contains("rejected client=127.0.0.2 ")).count(), 200);
+}

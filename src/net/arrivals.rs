@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use super::doors::Purpose;
 use super::proxy::{self, HEADER_OCTETS, Start};
 use super::transport::Transport;
-use crate::relay::client::Remote;
+use crate::relay::client::{Remote, STRANGERS};
 
 /// Connections whose header can be waited for at once.
 pub const ARRIVALS: usize = 32;
@@ -114,6 +114,7 @@ impl Arrivals {
                 Outcome::Known(client) => return Some(Arrived::Client(arrival.transport, client, purpose)),
                 Outcome::Refused(why) => {
                     info!(
+                        target: STRANGERS,
                         "- closed client={remote} reason=\"{why}, which listen.proxy_protocol_from demands of it\""
                     );
                     return Some(Arrived::Refused(remote, purpose));

@@ -340,7 +340,8 @@ impl EventLoop {
                 let refused =
                     self.arrivals.open(transport, remote, purpose, self.poll.registry(), now.mono_ms);
                 return if let Err(transport) = refused {
-                    turn_away(transport, remote, &places::too_many())
+                    let proxy = Client::of(&self.config, remote, Role::Relay);
+                    turn_away(transport, &proxy, &places::too_many())
                 };
             }
             self.admit(transport, remote, purpose, now);
@@ -378,11 +379,11 @@ impl EventLoop {
         if places::has_its_share(&config.limits, inbound, remote) {
             relay.note(&client, Note::TooManySessions);
             let reply = Reply::new(421, (7, 0), "too many sessions from your address, try again later");
-            return turn_away(transport, remote, &reply);
+            return turn_away(transport, &client, &reply);
         }
         let slot = match places::find(&config.limits, inbound, &client, purpose) {
             Ok(slot) => slot,
-            Err(reply) => return turn_away(transport, remote, &reply),
+            Err(reply) => return turn_away(transport, &client, &reply),
         };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(e) = poll.registry().register(&mut transport, Token(INBOUND + slot), interest) {
@@ -398,7 +399,7 @@ impl EventLoop {
         if tls == Some(ListenTls::Implicit) {
             let Some(pump) = acceptor.accept() else {
                 let reply = Reply::new(421, (7, 0), "TLS is not available now, try again later");
-                return turn_away(transport, remote, &reply);
+                return turn_away(transport, &client, &reply);
             };
             transport.secure(pump);
             inbound[slot] = Some(Inbound::open(transport, client, false, &terms, &[], now.mono_ms));
@@ -600,9 +601,10 @@ fn keep_old(mistakes: &str) {
 }
 
 /// Says 421 and closes. A fresh connection's socket buffer has room for one line.
-fn turn_away(mut transport: Transport, remote: Remote, reply: &Reply) {
+fn turn_away(mut transport: Transport, client: &Client, reply: &Reply) {
     use std::fmt::Write as _;
-    info!("- rejected client={remote} reply={}", crate::relay::quoted::Quoted::new(reply));
+    let (target, remote) = (client.log_target(), client.remote);
+    info!(target: target, "- rejected client={remote} reply={}", crate::relay::quoted::Quoted::new(reply));
     let mut line = heapless::String::<256>::new();
     let _ = write!(line, "{reply}\r\n");
     let _ = write_once(&mut transport, line.as_bytes());

@@ -292,6 +292,7 @@ impl Inbound {
         if !self.input.is_empty() {
             let octets = self.input.filled().len();
             warn!(
+                target: self.client.log_target(),
                 "- client={} sent {octets} octets behind STARTTLS in the clear: dropped",
                 self.client.remote
             );
@@ -347,7 +348,8 @@ impl Inbound {
             Some(failure) => failure.text(),
         };
         let level = if pump.has_received() || pump.failure().is_none() { Level::Info } else { Level::Debug };
-        log!(level, "- rejected client={} reason={}", self.client.remote, Quoted::new(reason));
+        let target = self.client.log_target();
+        log!(target: target, level, "- rejected client={} reason={}", self.client.remote, Quoted::new(reason));
     }
 
     /// Version and cipher of TLS, for the log.

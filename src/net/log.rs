@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use heapless::{Deque, Vec};
 use log::LevelFilter;
@@ -20,7 +22,9 @@ use simplelog::{ConfigBuilder, WriteLogger};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::restraint::{Restraint, STRANGERS_LINES};
 use crate::config::{self, LogLevel, LogTarget};
+use crate::relay::client::STRANGERS;
 
 /// Octets that wait for the descriptor at most.
 const RING_OCTETS: usize = 16 * 1024;
@@ -67,7 +71,8 @@ pub fn start(config: &config::Log) -> io::Result<()> {
         .set_location_level(LevelFilter::Off)
         .add_filter_allow_str("pillarbox")
         .build();
-    let lines = Graded(WriteLogger::new(level, plain, Lines::new(sink)));
+    let lines = WriteLogger::new(level, plain, Lines::new(sink));
+    let lines = Graded { lines, restraint: Mutex::default() };
     log::set_boxed_logger(Box::new(lines)).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
@@ -79,26 +84,44 @@ fn is_journal() -> bool {
     fstat(io::stderr()).is_ok_and(|file| told == *format!("{}:{}", file.st_dev, file.st_ino))
 }
 
-/// The logger, with the severity of each line told to what puts its prefix.
-struct Graded(Box<WriteLogger<Lines>>);
+/// The logger, with the severity of each line told to what puts its prefix, and strangers' lines counted.
+struct Graded {
+    lines: Box<WriteLogger<Lines>>,
+    restraint: Mutex<Restraint>,
+}
+
+impl Graded {
+    fn restraint(&self) -> MutexGuard<'_, Restraint> {
+        self.restraint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl log::Log for Graded {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.lines.enabled(metadata)
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if record.target() == STRANGERS && !self.restraint().allows(Instant::now()) {
+            return;
+        }
         SEVERITY.set(match record.level() {
             log::Level::Error => 3,
             log::Level::Warn => 4,
             log::Level::Info => 6,
             log::Level::Debug | log::Level::Trace => 7,
         });
-        self.0.log(record);
+        self.lines.log(record);
     }
 
     fn flush(&self) {
-        self.0.flush();
+        let left_out = self.restraint().over(Instant::now());
+        if let Some(left_out) = left_out {
+            log::warn!(
+                "- {left_out} more lines about strangers were left out: {STRANGERS_LINES} a minute are enough"
+            );
+        }
+        self.lines.flush();
     }
 }
 

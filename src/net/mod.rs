@@ -20,6 +20,7 @@ pub mod places;
 pub mod proxy;
 pub mod reload;
 pub mod responder;
+pub mod restraint;
 pub mod secrets;
 pub mod tls;
 pub mod transport;

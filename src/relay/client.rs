@@ -12,6 +12,9 @@ use crate::smtp::keyword::{Keyword, Keywords};
 use crate::smtp::sasl::Mechanisms;
 use crate::smtp::server::{BareNewline, Role, Terms, Tls};
 
+/// The target of log lines about strangers.
+pub const STRANGERS: &str = "pillarbox::strangers";
+
 /// A peer, by what is known without believing it anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
@@ -94,6 +97,11 @@ impl Client {
     /// True for who may send to nowhere but here: not trusted, and no user of ours.
     pub fn is_stranger(&self, user: Option<&str>) -> bool {
         !self.trusted && user.is_none()
+    }
+
+    /// The target of log lines that tell what it was refused. Those about strangers are limited in number.
+    pub fn log_target(&self) -> &'static str {
+        if self.trusted { "pillarbox::clients" } else { STRANGERS }
     }
 
     /// What holds for its session, as far as TLS is, where users can use these mechanisms.

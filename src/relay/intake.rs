@@ -311,6 +311,7 @@ fn log_rejection(client: &Client, session: &Session, question: &Question<'_>, re
     let helo = session.hello().map_or("", |h| h.name.as_str());
     match question {
         Question::Recipient(_, recipient) => info!(
+            target: client.log_target(),
             "- rejected from=<{}> to=<{}> client={} helo={} reply={}",
             Quoted::bare(from),
             Quoted::bare(recipient.forward_path.as_str()),
@@ -319,6 +320,7 @@ fn log_rejection(client: &Client, session: &Session, question: &Question<'_>, re
             Quoted::new(reply)
         ),
         _ => info!(
+            target: client.log_target(),
             "- rejected from=<{}> client={} helo={} reply={}",
             Quoted::bare(from),
             client.remote,

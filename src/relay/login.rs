@@ -138,6 +138,7 @@ impl Relay {
     fn log_login_refused(&mut self, client: &Client, session: &Session, request: &Request, reply: &Reply) {
         self.counters.rejected += 1;
         info!(
+            target: client.log_target(),
             "- rejected user={} mechanism={} client={} helo={} reply={}",
             Quoted::new(request.name().map_or("", |name| name.as_str())),
             request.mechanism().name(),

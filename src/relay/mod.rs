@@ -363,6 +363,7 @@ impl Relay {
                 }
                 self.counters.rejected += 1;
                 info!(
+                    target: client.log_target(),
                     "- rejected from=<{}> client={} helo={} reply={}",
                     Quoted::bare(from),
                     client.remote,

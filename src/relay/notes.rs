@@ -235,7 +235,8 @@ impl Relay {
         let Some((note, advice)) = session.cause().and_then(of_cause) else { return };
         self.note(client, note);
         let words = note.words();
-        info!("- closed client={} reason={}", client.remote, Quoted::new(format_args!("{words}{advice}")));
+        let target = client.log_target();
+        info!(target: target, "- closed client={} reason={}", client.remote, Quoted::new(format_args!("{words}{advice}")));
     }
 
     /// The session has refused commands by itself, which nobody has written down yet.
@@ -243,6 +244,7 @@ impl Relay {
         let habits = session.habits();
         let Some((code, (subject, detail))) = habits.last_refusal else { return };
         info!(
+            target: client.log_target(),
             "- rejected client={} helo={} commands={} reply=\"{code} {}.{subject}.{detail}\" notes={}",
             client.remote,
             Quoted::new(session.hello().map_or("", |hello| hello.name.as_str())),
