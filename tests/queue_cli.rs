@@ -194,6 +194,22 @@ fn signals_retry_and_reload() {
 }
 
 #[test]
+fn a_reload_changes_how_much_is_logged() {
+    let folder = Folder::new("level");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
+    let relay = config.start();
+    Client::hello(relay.port).expect("QUIT", "221");
+    let config = config.set("log", "level", "\"debug\"");
+    config.write();
+    relay.signal(nix::sys::signal::Signal::SIGHUP);
+    relay.wait_log(&["read again"]);
+    Client::hello(relay.port).expect("QUIT", "221");
+    relay.wait_log(&["connect", "client="]);
+    let log = relay.stop();
+    assert!(!log.iter().any(|line| line.contains("restart")), "{log:?}");
+}
+
+#[test]
 fn a_reload_waits_for_all_groups_of_a_message() {
     let folder = Folder::new("reload");
     let go = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

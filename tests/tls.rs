@@ -197,6 +197,33 @@ fn a_new_pair_is_taken_and_a_bad_one_is_not() {
 }
 
 #[test]
+fn a_pair_that_comes_or_goes_by_a_reload_takes_a_restart_and_that_is_told() {
+    let folder = Folder::new("tls-comes");
+    let Some(authority) = Authority::new(folder.path(), "authority") else { return };
+    let pair = authority.issue("server", "EC:P-256");
+    let without = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
+    let port = without.port;
+    let relay = without.start();
+    let with_pair = || with(&pair, &folder, "a").0.on_port(port);
+    let reload = |relay: &Relay, said: &str, times: usize| {
+        relay.signal(Signal::SIGHUP);
+        let count = || relay.log().iter().filter(|line| line.contains(said)).count();
+        wait_for(said, || (count() == times).then_some(()));
+    };
+    with_pair().write();
+    reload(&relay, "[tls] is new, which takes a restart", 1);
+    reload(&relay, "[tls] is new, which takes a restart", 2);
+    let log = relay.stop();
+    assert!(!log.iter().any(|line| line.contains("certificate and key read again")), "{log:?}");
+    let relay = with_pair().start();
+    without.write();
+    reload(&relay, "[tls] is gone, which takes a restart", 1);
+    with_pair().write();
+    reload(&relay, "certificate and key read again", 1);
+    relay.stop();
+}
+
+#[test]
 fn a_pair_that_is_wrong_stops_check_and_serve() {
     let folder = Folder::new("tls-wrong");
     let Some(authority) = Authority::new(folder.path(), "authority") else { return };

@@ -319,3 +319,28 @@ fn check_connect_walks_a_line_a_step_and_sends_nothing() {
     assert!(code == Some(69) && said.contains("AUTH"), "{said}");
     assert!(hop.taken().is_empty());
 }
+
+#[test]
+fn routes_in_the_clear_for_a_while_leave_tls_what_it_needs() {
+    let folder = Folder::new("out-back");
+    let config = |name, tls| {
+        Config::new(folder.path(), name)
+            .route(&format!("via = \"smarthost\"\nhosts = [\"localhost:1\"]\ntls = {tls:?}"))
+    };
+    let secure = config("a", "encrypt");
+    let relay = secure.start();
+    for (number, config) in [config("a", "none"), config("a", "encrypt")].into_iter().enumerate() {
+        config.on_port(secure.port).write();
+        relay.signal(nix::sys::signal::Signal::SIGHUP);
+        let count = || relay.log().iter().filter(|line| line.contains("read again")).count();
+        wait_for("a reload", || (count() == number + 1).then_some(()));
+    }
+    relay.stop();
+    let clear = config("b", "none");
+    let relay = clear.start();
+    config("b", "encrypt").on_port(clear.port).write();
+    relay.signal(nix::sys::signal::Signal::SIGHUP);
+    relay.wait_log(&["[[route]] tls", "takes a restart"]);
+    relay.wait_log(&["the old configuration stays"]);
+    relay.stop();
+}

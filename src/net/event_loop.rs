@@ -24,7 +24,7 @@ use super::listener::{Listener, is_dual};
 use super::mailboxes::Mailboxes;
 use super::outbounds::{Kit, Outbounds};
 use super::places::{self, SUBMITTERS, TRUSTED};
-use super::reload;
+use super::reload::{self, Made};
 use super::secrets::Secrets;
 use super::tls::{Acceptor, Credentials, Dialler, Dials};
 use super::transport::{Transport, write_once};
@@ -267,7 +267,8 @@ impl EventLoop {
         let Some(file) = &self.source else {
             return info!("- asked to reload: there is no configuration file to read");
         };
-        match reload::read(file, &self.config) {
+        let made = Made { server: self.acceptor.is_ready(), dials: self.dialler.is_ready() };
+        match reload::read(file, &self.config, made) {
             Ok((config, credentials)) => {
                 if let Some(server) = credentials.server {
                     self.acceptor.renew(server);
@@ -293,6 +294,7 @@ impl EventLoop {
         if let Err(mistakes) = self.relay.reconfigure(Arc::clone(&config), now) {
             return keep_old(&mistakes);
         }
+        super::log::set_level(config.log.level);
         self.timeouts = Timeouts::of(&config.limits);
         // Aliases that were not there before take their room.
         self.ceiling_octets = memory_ceiling(&config, self.credentials_octets);

@@ -55,13 +55,6 @@ pub fn start(config: &config::Log) -> io::Result<()> {
         }
         LogTarget::File => Sink::File(Rotated::open(config.file.clone(), config.max_size)?),
     };
-    let level = match config.level {
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Trace => LevelFilter::Trace,
-    };
     // A line is the event and nothing else: the queue id comes first.
     let plain = ConfigBuilder::new()
         .set_max_level(LevelFilter::Off)
@@ -71,11 +64,22 @@ pub fn start(config: &config::Log) -> io::Result<()> {
         .set_location_level(LevelFilter::Off)
         .add_filter_allow_str("pillarbox")
         .build();
-    let lines = WriteLogger::new(level, plain, Lines::new(sink));
+    let lines = WriteLogger::new(LevelFilter::Trace, plain, Lines::new(sink));
     let lines = Graded { lines, restraint: Mutex::default() };
     log::set_boxed_logger(Box::new(lines)).map_err(io::Error::other)?;
-    log::set_max_level(level);
+    set_level(config.level);
     Ok(())
+}
+
+/// Writes lines of this level and graver ones from now on.
+pub fn set_level(level: LogLevel) {
+    log::set_max_level(match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    });
 }
 
 /// True if standard error goes to systemd's journal, by what it tells its services (systemd.exec(5)).

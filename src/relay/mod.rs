@@ -447,6 +447,7 @@ impl Relay {
         self.groups = groups;
         self.users = login::users(&config);
         self.config = config;
+        self.store.set_message_octets(settings(&self.config, self.slots).message_octets);
         self.destinations.clear(&mut self.queue, now.mono_ms);
         self.queue.forget_ways();
         self.incoming.iter_mut().for_each(Incoming::forget_way);

@@ -303,6 +303,11 @@ impl<D: Disk> Store<D> {
         Usage { octets: self.octets(), max_octets: self.settings.max_octets, ..self.usage.clone() }
     }
 
+    /// From now on the content of a message may have so many octets.
+    pub fn set_message_octets(&mut self, octets: u64) {
+        self.settings.message_octets = octets;
+    }
+
     /// Messages coming in, those in a batch included.
     pub fn coming_in(&self) -> usize {
         self.receiving as usize

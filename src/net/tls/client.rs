@@ -167,6 +167,11 @@ impl Dialler {
         Self { dials, rooms: Rooms::new(if is_wanted { deliveries } else { 0 }, heap_octets) }
     }
 
+    /// True if there is room for TLS with anybody, which is made at the start alone.
+    pub fn is_ready(&self) -> bool {
+        self.rooms.is_made()
+    }
+
     /// How TLS is to be done with the hosts of a route.
     pub fn dial(&self, route: u16) -> &Dial {
         self.dials.of(route)

@@ -14,6 +14,8 @@ pub struct Rooms(Rc<Shared>);
 struct Shared {
     #[expect(clippy::vec_box, reason = "a loan takes one out, and a slot has no room for it")]
     free: RefCell<Vec<Box<Pump>>>,
+    /// How many there are, lent ones too.
+    count: usize,
     /// Octets that the heap may hold, all of the program together, when a pump is lent.
     heap_octets: usize,
 }
@@ -28,7 +30,12 @@ impl Rooms {
     /// is not begun costs a client a try, memory that is not there costs everybody all.
     pub fn new(count: usize, heap_octets: usize) -> Self {
         let free = (0..count).map(|_| Box::new(Pump::new())).collect();
-        Self(Rc::new(Shared { free: RefCell::new(free), heap_octets }))
+        Self(Rc::new(Shared { free: RefCell::new(free), count, heap_octets }))
+    }
+
+    /// True if there are any at all.
+    pub fn is_made(&self) -> bool {
+        self.0.count > 0
     }
 
     /// True if one could be lent now.

@@ -473,3 +473,11 @@ fn what_the_table_had_no_room_for_comes_later_once_and_a_few_a_turn() {
     }
     assert_eq!(seen.len(), 400);
 }
+
+#[test]
+fn a_reload_lets_larger_messages_in() {
+    let limit = |size: &str| format!("[limits]\nmessage_size = {size:?}\n");
+    let mut bench = Bench::with("larger", &limit("64KiB"));
+    bench.reload(&limit("1MiB"), NOW);
+    bench.message("a@b.example", 1, &[b'x'; 500_000]);
+}
