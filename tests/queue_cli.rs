@@ -241,6 +241,26 @@ fn a_reload_waits_for_all_groups_of_a_message() {
 }
 
 #[test]
+fn a_next_hop_that_hangs_does_not_hold_up_a_reload() {
+    let folder = Folder::new("hangs");
+    let hangs =
+        NextHop::scripted(|_, event| if matches!(event, Event::Data) { Act::Silence } else { Act::Friendly });
+    let other = NextHop::friendly();
+    let config = Config::new(folder.path(), "a")
+        .route(&smarthost("[\"slow.test\"]", &hangs.address()))
+        .route(&smarthost("", &other.address()));
+    let relay = config.start();
+    let send = |to| Client::hello(relay.port).deliver("a@client.test", &[to], &message("text\r\n"));
+    assert!(send("a@slow.test").starts_with("250"));
+    wait_for("the first connection", || (hangs.connections() > 0).then_some(()));
+    relay.signal(nix::sys::signal::Signal::SIGHUP);
+    relay.wait_log(&["read again"]);
+    assert!(send("b@other.test").starts_with("250"));
+    other.wait(1);
+    relay.stop();
+}
+
+#[test]
 fn mailq_by_name_and_status() {
     let folder = Folder::new("names");
     let (config, relay, _) = with_queue(&folder, 1);

@@ -46,6 +46,10 @@ const EVENTS: usize = 256;
 const NAP_MS: u64 = 60_000;
 /// How long commits and deliveries may take to end after a request to stop, in milliseconds.
 const GRACE_MS: u64 = 5_000;
+/// How long deliveries may go on before a new configuration, which waits for their end, in milliseconds.
+const RELOAD_PATIENCE_MS: u64 = 10_000;
+/// How often deliveries are broken off once that is over, in milliseconds.
+const BREAK_OFF_MS: u64 = 1_000;
 
 const SIGNALS: usize = 0;
 const WAKER: usize = 1;
@@ -67,6 +71,14 @@ enum Course {
     },
 }
 
+/// A configuration that waits until nothing is on its way by the present one.
+struct NextConfig {
+    config: Arc<Config>,
+    dials: Dials,
+    /// From this monotonic time on, deliveries that nothing is lost of are broken off for it.
+    patience_until_ms: u64,
+}
+
 /// Everything that runs.
 pub struct EventLoop {
     poll: Poll,
@@ -77,8 +89,7 @@ pub struct EventLoop {
     config: Arc<Config>,
     /// The file it came from.
     source: Option<PathBuf>,
-    /// Waits until nothing is on its way by the present one.
-    next_config: Option<(Arc<Config>, Dials)>,
+    next_config: Option<NextConfig>,
     timeouts: Timeouts,
     doors: Doors,
     arrivals: Arrivals,
@@ -254,7 +265,7 @@ impl EventLoop {
     fn obey(&mut self, request: Request, now: Now) {
         match request {
             Request::End => self.end(now),
-            Request::Reload => self.reload(),
+            Request::Reload => self.reload(now),
             Request::RetryAll => {
                 let count = self.relay.retry_all(now);
                 info!("- asked to retry: messages due now: {count}");
@@ -263,7 +274,7 @@ impl EventLoop {
     }
 
     /// Reads the configuration file again; a bad one changes nothing.
-    fn reload(&mut self) {
+    fn reload(&mut self, now: Now) {
         let Some(file) = &self.source else {
             return info!("- asked to reload: there is no configuration file to read");
         };
@@ -275,7 +286,9 @@ impl EventLoop {
                 }
                 info!("- {} read again", file.display());
                 self.supervisor.reloading();
-                self.next_config = Some((Arc::new(config), credentials.dials));
+                let patience_until_ms = now.mono_ms + RELOAD_PATIENCE_MS;
+                let (config, dials) = (Arc::new(config), credentials.dials);
+                self.next_config = Some(NextConfig { config, dials, patience_until_ms });
                 self.relay.pause();
             }
             Err(mistakes) => keep_old(&mistakes),
@@ -284,10 +297,15 @@ impl EventLoop {
 
     /// Starts to use a new configuration as soon as nothing is on its way by the old one.
     fn reconfigure(&mut self, now: Now) {
+        let Some(next) = &self.next_config else { return };
+        if next.patience_until_ms <= now.mono_ms {
+            let (outbounds, mut kit) = self.outbounds(now);
+            outbounds.break_off(&mut kit);
+        }
         if self.relay.is_delivering() {
             return;
         }
-        let Some((config, dials)) = self.next_config.take() else { return };
+        let Some(NextConfig { config, dials, .. }) = self.next_config.take() else { return };
         self.supervisor.ready();
         let (outbounds, mut kit) = self.outbounds(now);
         outbounds.stop(&mut kit);
@@ -528,10 +546,13 @@ impl EventLoop {
         let inbound = self.inbound.iter().flatten().filter_map(deadline).min();
         // What can't be started now must not keep the loop awake.
         let (doors, deliveries, course) = match self.course {
-            Course::Running if self.next_config.is_some() && self.relay.is_delivering() => {
-                (self.doors.next_ms(), None, None)
-            }
-            Course::Running => (self.doors.next_ms(), self.relay.next_delivery_ms(now), None),
+            Course::Running => match self.next_config.as_ref().filter(|_| self.relay.is_delivering()) {
+                Some(next) => {
+                    let patience_ms = next.patience_until_ms.max(now.mono_ms + BREAK_OFF_MS);
+                    (self.doors.next_ms(), Some(patience_ms), None)
+                }
+                None => (self.doors.next_ms(), self.relay.next_delivery_ms(now), None),
+            },
             Course::Ending { until_ms } => (None, None, Some(until_ms)),
         };
         let (outbound, control) = (self.outbounds.next_ms(), self.controls.next_ms());

@@ -582,17 +582,27 @@ impl Outbound {
         self.drop_connection(with);
     }
 
+    /// A new configuration waits for the end of what is under way. What the server may have as a whole is
+    /// waited for, or it could be delivered twice; the rest is deferred.
+    pub fn break_off(&mut self, with: &mut With<'_>) -> Turn {
+        let is_sent = |session: &Session| session.waiting() == Waiting::Dot;
+        if self.is_idle() || matches!(&self.state, State::Talking { session, .. } if is_sent(session)) {
+            return Turn::Wait;
+        }
+        self.end(&Reply::new(451, (3, 2), "broken off for a new configuration"), with);
+        Turn::Over
+    }
+
     /// The relay stops: what is under way is deferred, for the next start to take up.
     pub fn stop(&mut self, with: &mut With<'_>) {
         if self.is_idle() {
             return self.dismiss(with);
         }
-        self.decide(
-            &Recipients::all(),
-            Fate::Deferred,
-            &Reply::new(451, (3, 2), "the relay is stopping"),
-            with,
-        );
+        self.end(&Reply::new(451, (3, 2), "the relay is stopping"), with);
+    }
+
+    fn end(&mut self, reply: &Reply, with: &mut With<'_>) {
+        self.decide(&Recipients::all(), Fate::Deferred, reply, with);
         self.finish_work(with);
         self.drop_connection(with);
     }

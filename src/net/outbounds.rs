@@ -212,6 +212,13 @@ impl Outbounds {
         }
     }
 
+    /// Breaks off what takes too long, where that can't make a server deliver twice.
+    pub fn break_off(&mut self, kit: &mut Kit<'_>) {
+        for slot in 0..self.slots.len() {
+            self.with(slot, kit, Outbound::break_off);
+        }
+    }
+
     /// Ends every connection; what is under way is deferred.
     pub fn stop(&mut self, kit: &mut Kit<'_>) {
         for slot in 0..self.slots.len() {
