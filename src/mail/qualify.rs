@@ -15,8 +15,9 @@ use super::lexer::{Lexer, Part};
 use super::section::{Piece, Section};
 use crate::limits::GAP_OCTETS;
 
-/// The fields that are lists of addresses (RFC 5322 3.6.2, 3.6.3, 3.6.6).
-const FIELDS: [&str; 12] = [
+/// The fields that are lists of addresses (RFC 5322 3.6.2, 3.6.3, 3.6.6), and those by which a sender wants to
+/// hear what became of a message (RFC 8098 2.1; the other two are older than it).
+const FIELDS: [&str; 15] = [
     "From",
     "Sender",
     "Reply-To",
@@ -29,6 +30,9 @@ const FIELDS: [&str; 12] = [
     "Resent-To",
     "Resent-Cc",
     "Resent-Bcc",
+    "Disposition-Notification-To",
+    "Return-Receipt-To",
+    "Errors-To",
 ];
 
 /// Completes the addresses of one message.
@@ -348,6 +352,10 @@ mod tests {
         let content =
             "Subject: root\r\n root\r\nX-To: root\r\nreply-to : root\r\nDate: x\r\n\r\nCc: root\r\n";
         assert_eq!(text(content), content.replace("reply-to : root", "reply-to : root@h"));
+        for name in ["Disposition-Notification-To", "return-receipt-to", "Errors-To"] {
+            let field = format!("{name}: root");
+            assert_eq!(text(&field), format!("{field}@h"));
+        }
         assert_eq!(text("To: root"), "To: root@h");
         assert_eq!(text("To: root\r\n"), "To: root@h\r\n");
         assert_eq!(text("To: root\r\nCc"), "To: root@h\r\nCc");
