@@ -62,6 +62,11 @@ impl<Q: Send, A: Send, const N: usize> Helper<Q, A, N> {
         asked
     }
 
+    /// True if [`Helper::ask`] would be taken now.
+    pub fn has_room(&self) -> bool {
+        self.questions.ready()
+    }
+
     /// The next answer that waits.
     pub fn answer(&mut self) -> Option<A> {
         self.answers.dequeue()

@@ -274,3 +274,29 @@ fn passwords_become_lines() {
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(code), &b""[..]), "{arguments:?}");
     }
 }
+
+#[test]
+fn strangers_who_guess_side_by_side_keep_no_user_out() {
+    let folder = Folder::new("guessers");
+    let relay = config(&folder, &(line("tim", &[]) + "\n")).set("limits", "sessions", "40").start();
+    let login = |password: &str| format!("AUTH PLAIN {}\r\n", base64(&format!("\0tim\0{password}")));
+    let connect = |host: u8| {
+        let mut client = Client::connect_from(host, relay.port);
+        client.expect("EHLO client.test", "250");
+        client
+    };
+    // More than the helper has room for, each with one guess, which is free.
+    let mut strangers: Vec<Client> = (0..35).map(|number| connect(2 + number)).collect();
+    let mut user = connect(99);
+    for stranger in &mut strangers {
+        stranger.send(login("a guess").as_bytes());
+    }
+    user.send(login(SECRET).as_bytes());
+    let reply = user.reply();
+    assert!(reply.starts_with("235"), "{reply}");
+    for stranger in &mut strangers {
+        let reply = stranger.reply();
+        assert!(reply.starts_with("535"), "{reply}");
+    }
+    relay.stop();
+}

@@ -489,6 +489,13 @@ impl EventLoop {
             inbound.judged(&terms, &answer.judgement, &mut self.relay, now);
             self.run_slot(slot, now);
         }
+        while self.secrets.has_room()
+            && let Some(slot) = places::first_in_line(&self.inbound)
+            && let Some(inbound) = &mut self.inbound[slot]
+        {
+            inbound.leave_line();
+            self.run_slot(slot, now);
+        }
     }
 
     /// Starts every delivery for which there is room.

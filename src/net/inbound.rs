@@ -100,6 +100,8 @@ enum Asked {
     Disk,
     /// The helper, with this ticket.
     Secrets(u32),
+    /// Nobody yet: the helper has as many logins before it as it takes, and this one has its turn.
+    Line,
 }
 
 /// A connection and its session.
@@ -395,20 +397,26 @@ impl Inbound {
     fn ask_secrets(&mut self, with: &mut With<'_>) -> Option<Turn> {
         let Some(Question::Auth(request)) = self.session.question() else { return None };
         let relay = &mut *with.relay;
-        let mut refused = relay.login_refused(&self.client, &self.session, request, with.now);
-        if refused.is_none() {
-            match with.secrets.ask(&relay.config(), request) {
-                Some(ticket) => self.asked = Asked::Secrets(ticket),
-                None => refused = Some(relay.login_busy(&self.client, &self.session, request)),
+        match relay.login_refused(&self.client, &self.session, request, with.now) {
+            None => {
+                self.asked = with.secrets.ask(&relay.config(), request).map_or(Asked::Line, Asked::Secrets);
+                Some(self.send_while_asking())
             }
-        }
-        match refused {
-            None => Some(self.send_while_asking()),
             Some(reply) => {
                 self.session.answer(with.terms, Answer::Refused(reply), &mut self.output);
                 None
             }
         }
+    }
+
+    /// Since when it stands in line for the helper, if it does.
+    pub fn in_line_since_ms(&self) -> Option<u64> {
+        (self.asked == Asked::Line && self.session.question().is_some()).then_some(self.since_ms)
+    }
+
+    /// Its turn has come: it asks again.
+    pub fn leave_line(&mut self) {
+        self.asked = Asked::Nobody;
     }
 
     /// True if it waits for the answer to this question.

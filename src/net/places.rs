@@ -72,6 +72,12 @@ pub fn are_taken(limits: &Limits, inbound: &[Option<Inbound>]) -> bool {
     inbound[of_anybody(limits)].iter().all(Option::is_some)
 }
 
+/// The slot whose login has stood in line for the helper longest.
+pub fn first_in_line(inbound: &[Option<Inbound>]) -> Option<usize> {
+    let since = |slot: &usize| inbound[*slot].as_ref().and_then(Inbound::in_line_since_ms);
+    (0..inbound.len()).filter(|slot| since(slot).is_some()).min_by_key(since)
+}
+
 /// What a client gets that finds no slot.
 pub fn too_many() -> Reply {
     Reply::new(421, (3, 2), "too many sessions, try again later")

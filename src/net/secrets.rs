@@ -15,7 +15,7 @@ use crate::relay::users::{Stamp, Users};
 use crate::smtp::sasl::exchange::Request;
 use crate::sys::unix_s;
 
-/// Requests that wait at most; more get 454. A ring of `n` places holds `n - 1`.
+/// Requests that the helper has before it at most; more wait in their slots. A ring of `n` places holds `n - 1`.
 const DEPTH: usize = 17;
 
 /// A request of AUTH.
@@ -63,6 +63,11 @@ impl Secrets {
         self.ticket = self.ticket.wrapping_add(1);
         let question = Question { ticket: self.ticket, config: Arc::clone(config), request: request.clone() };
         self.helper.ask(question).then_some(self.ticket)
+    }
+
+    /// True if another one can be asked.
+    pub fn has_room(&self) -> bool {
+        self.helper.has_room()
     }
 
     /// The next answer that waits.

@@ -56,13 +56,6 @@ impl Relay {
         Some(reply)
     }
 
-    /// The helper can't take the request now.
-    pub fn login_busy(&mut self, client: &Client, session: &Session, request: &Request) -> Reply {
-        let reply = Reply::new(454, (7, 0), "too many logins at once, try again later");
-        self.log_login_refused(client, session, request, &reply);
-        reply
-    }
-
     /// What the helper has found: the refusal, if it is one.
     pub fn judged(
         &mut self,
