@@ -77,7 +77,7 @@ fn an_appliance_is_taken_as_it_is_and_may_not_relay() {
     assert!(field(&arrived, "Date").is_some() && field(&arrived, "Message-ID").is_some(), "{text}");
     assert!(text.ends_with("\n\nmotion in the garden\n"), "{text}");
     let line = wait_notes(&config, "127.0.0.1", "LF line ends");
-    assert_eq!(line, "LF line ends, no HELO name, addresses without brackets");
+    assert_eq!(line, "LF line ends, no HELO name, addresses without brackets, relaying denied");
     let status = config.succeed(&["status"]);
     assert!(
         status.contains("\nclients\n    127.0.0.1: LF line ends, no HELO name, addresses without brackets\n"),
@@ -433,6 +433,10 @@ fn a_user_is_counted_wherever_it_comes_from() {
 
 /// `config` with a certificate, on a port where TLS comes first.
 fn with_tls(config: Config) -> Config {
+    with_certificate(config).listener("tls = \"implicit\"")
+}
+
+fn with_certificate(config: Config) -> Config {
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
     let key = config.folder().join("key.pem");
     std::fs::write(&key, std::fs::read(source.join("p256.key")).expect("a key")).expect("its copy");
@@ -441,15 +445,38 @@ fn with_tls(config: Config) -> Config {
     config
         .set("tls", "certificate_file", &format!("{:?}", source.join("p256.pem").display().to_string()))
         .set("tls", "key_file", &format!("{:?}", key.display().to_string()))
-        .listener("tls = \"implicit\"")
+}
+
+#[test]
+fn who_may_not_send_is_named() {
+    let folder = Folder::new("denied");
+    let relay_port = config(&folder).strangers();
+    let relay = relay_port.start();
+    let mut client = Client::hello(relay.port);
+    client.expect("MAIL FROM:<a@b.test>", "250");
+    client.expect("RCPT TO:<c@far.test>", "550 5.7.1");
+    assert_eq!(wait_notes(&relay_port, "127.0.0.1", "denied"), "relaying denied");
+    relay.stop();
+
+    let folder = Folder::new("nologin");
+    let submission = with_certificate(with_user(config(&folder).strangers())).role("submission");
+    let relay = submission.start();
+    for (line, code) in [("MAIL FROM:<a@b.test>", "530 5.7.0"), ("AUTH PLAIN AGEAYg==", "538 5.7.11")] {
+        let mut client = Client::hello(relay.port);
+        client.expect(line, code);
+        client.expect("QUIT", "221");
+    }
+    wait_notes(&submission, "127.0.0.1", "no login, tried to log in without TLS");
+    relay.stop();
 }
 
 #[test]
 fn smtp_on_a_tls_port_is_named() {
     let folder = Folder::new("tlsport");
-    let config = with_tls(config(&folder));
+    let config = with_tls(config(&folder)).set("log", "level", "\"debug\"");
     let relay = config.start_unseen();
     talk(config.port, b"EHLO box\r\nMAIL FROM:<a@b.test>\r\n");
+    relay.wait_log(&["connect client=127.0.0.1"]);
     relay.wait_log(&["client=127.0.0.1", "TLS port"]);
     wait_notes(&config, "127.0.0.1", "SMTP on a TLS port");
     relay.stop();

@@ -416,6 +416,7 @@ impl EventLoop {
             Purpose::Smtp { .. } | Purpose::Submit | Purpose::Control | Purpose::Metrics => None,
         };
         let terms = client.terms(config, Tls::NotOffered, relay.mechanisms());
+        debug!("- connect client={remote}");
         if tls == Some(ListenTls::Implicit) {
             let Some(pump) = acceptor.accept() else {
                 let reply = Reply::new(421, (7, 0), "TLS is not available now, try again later");
@@ -425,7 +426,6 @@ impl EventLoop {
             inbound[slot] = Some(Inbound::open(transport, client, false, &terms, &[], now.mono_ms));
             return wake(ready, is_ready, slot);
         }
-        debug!("- connect client={remote}");
         let mut room = [0; EARLY_OCTETS];
         let early = transport.peek(&mut room).map_or(&[][..], |octets| &room[..octets]);
         if server::is_early_talk(early) {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use heapless::String;
-use log::{Level, debug, log, warn};
+use log::{Level, log, warn};
 
 use super::secrets::Secrets;
 use super::tls::{Acceptor, Failure, Loan};
@@ -333,7 +333,6 @@ impl Inbound {
             self.session.greet(with.terms, &[], &mut self.output);
         }
         self.since_ms = with.now.mono_ms;
-        debug!("- connect client={} {}", self.client.remote, self.secrecy());
         Turn::Again
     }
 

@@ -32,6 +32,8 @@ pub enum Verdict<'a> {
     },
     /// Refused with this reply.
     Refuse(Reply),
+    /// Refused with this reply because of who asks: `relay_from` or a login would change it.
+    Deny(Reply),
 }
 
 /// Judges one recipient. Paths are canonical and without brackets.
@@ -46,10 +48,15 @@ pub fn judge<'a>(
     match role {
         _ if is_known => {}
         Role::Submission if config.access.users_file.is_some() => {
-            return refuse(530, (7, 0), "authentication required");
+            return Verdict::Deny(Reply::new(530, (7, 0), "authentication required"));
         }
-        Role::Submission => return refuse(554, (7, 1), "this client may not send through this server"),
-        Role::Relay if !is_for_us(config, forward_path) => return refuse(550, (7, 1), "relaying denied"),
+        Role::Submission => {
+            let text = "this client may not send through this server";
+            return Verdict::Deny(Reply::new(554, (7, 1), text));
+        }
+        Role::Relay if !is_for_us(config, forward_path) => {
+            return Verdict::Deny(Reply::new(550, (7, 1), "relaying denied"));
+        }
         Role::Relay => {}
     }
     let forward_path = route::postmaster(config, forward_path).unwrap_or(forward_path);
@@ -113,7 +120,7 @@ tls = "none"
     fn outcome(verdict: &Verdict<'_>) -> u16 {
         match verdict {
             Verdict::Accept { route, .. } => *route,
-            Verdict::Refuse(reply) => reply.code(),
+            Verdict::Refuse(reply) | Verdict::Deny(reply) => reply.code(),
         }
     }
 
@@ -180,7 +187,7 @@ tls = "none"
         let mut config = config();
         config.access.users_file = Some("/etc/pillarbox.users".into());
         let verdict = judge(&config, &STRANGER, Role::Submission, "a@b.test", "user@home.test");
-        let Verdict::Refuse(reply) = verdict else { panic!("{verdict:?}") };
+        let Verdict::Deny(reply) = verdict else { panic!("{verdict:?}") };
         assert_eq!(reply.to_string(), "530 5.7.0 authentication required");
     }
 
@@ -189,7 +196,7 @@ tls = "none"
         let mut config = config();
         let kept = |config: &Config, to| match judge(config, &STRANGER, Role::Relay, "", to) {
             Verdict::Accept { route, forward_path } => (route, forward_path.to_owned()),
-            Verdict::Refuse(reply) => panic!("{to}: {reply}"),
+            Verdict::Refuse(reply) | Verdict::Deny(reply) => panic!("{to}: {reply}"),
         };
         assert_eq!(kept(&config, "Postmaster"), (0, "postmaster@home.test".to_owned()));
         config.postmaster = "me@remote.test".to_owned();

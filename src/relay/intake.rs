@@ -135,6 +135,10 @@ impl Relay {
         let verdict = access::judge(config, &peer, client.role, reverse, recipient.forward_path.as_str());
         let (route, path) = match verdict {
             Verdict::Refuse(reply) => return Err(reply),
+            Verdict::Deny(reply) => {
+                self.note(client, Note::Denied);
+                return Err(reply);
+            }
             Verdict::Accept { route, forward_path } => (route, forward_path),
         };
         let Some(aliases) = aliases else {

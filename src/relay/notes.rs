@@ -61,12 +61,18 @@ pub enum Note {
     TooManySessions,
     /// More than `messages_per_hour`.
     TooManyMessages,
+    /// Recipients elsewhere, from a client that may not send there.
+    Denied,
+    /// MAIL without a login where there must be one.
+    NoLogin,
+    /// A login in clear where TLS has to come first.
+    ClearLogin,
     /// A wrong name or password. These are counted.
     AuthFailed,
 }
 
 impl Note {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 23] = [
         Self::LfLines,
         Self::NoHello,
         Self::NoHelloName,
@@ -86,6 +92,9 @@ impl Note {
         Self::TooManyErrors,
         Self::TooManySessions,
         Self::TooManyMessages,
+        Self::Denied,
+        Self::NoLogin,
+        Self::ClearLogin,
         Self::AuthFailed,
     ];
 
@@ -114,6 +123,9 @@ impl Note {
             Self::TooManyErrors => "too many errors",
             Self::TooManySessions => "too many sessions",
             Self::TooManyMessages => "too many messages",
+            Self::Denied => "relaying denied",
+            Self::NoLogin => "no login",
+            Self::ClearLogin => "tried to log in without TLS",
             Self::AuthFailed => "AUTH failures",
         }
     }
@@ -215,7 +227,10 @@ impl Relay {
             self.note(client, Note::LfLines);
         }
         let habits = session.habits();
+        let last = habits.last_refusal.map_or(0, |(code, _)| code);
         for (is_seen, note) in [
+            (last == 530, Note::NoLogin),
+            (last == 538, Note::ClearLogin),
             (habits.no_hello, Note::NoHello),
             (habits.no_hello_name, Note::NoHelloName),
             (habits.odd_hello_name, Note::OddHelloName),

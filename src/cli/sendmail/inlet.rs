@@ -82,7 +82,7 @@ fn add(
     let peer = Peer { trusted: true, user: None };
     let given = recipient.as_str();
     let path = match access::judge(config, &peer, Role::Submission, sender, given) {
-        Verdict::Refuse(reply) => return Err(reply),
+        Verdict::Refuse(reply) | Verdict::Deny(reply) => return Err(reply),
         Verdict::Accept { forward_path, .. } => forward_path,
     };
     let Some(aliases) = aliases else {
