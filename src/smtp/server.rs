@@ -48,6 +48,12 @@ pub const CONTENT_ROOM: usize = 16;
 /// The first octet of a TLS record that carries a handshake: no SMTP line starts with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// True if a client begins TLS where a command was due: with a record of TLS, or with the hello of SSL 2.0, in
+/// which old devices wrap theirs (RFC 5246 E.2).
+fn is_client_hello(input: &[u8]) -> bool {
+    matches!(input, [TLS_HANDSHAKE, ..] | [0x80..=0xff, _, 1, 0 | 2 | 3, ..])
+}
+
 /// Octets of early talk that tell what it is.
 pub const EARLY_OCTETS: usize = 16;
 
@@ -56,7 +62,8 @@ pub const EARLY_OCTETS: usize = 16;
 pub fn is_early_talk(early: &[u8]) -> bool {
     let line = early.split(|octet| matches!(octet, b'\r' | b'\n')).next().unwrap_or_default();
     match early {
-        [] | [TLS_HANDSHAKE, ..] => false,
+        [] => false,
+        early if is_client_hello(early) => false,
         early if early.starts_with(b"PROXY ") => false,
         _ => Command::parse(line) != Command::Foreign,
     }
@@ -396,7 +403,7 @@ impl Session {
         // Also later: a client that was refused STARTTLS may go on as if it had not been. What comes behind a
         // refused DATA is content and gets its answer.
         let may_be_tls = matches!(self.lines, Reader::Start) && !matches!(self.state, State::Refused);
-        if may_be_tls && input.first() == Some(&TLS_HANDSHAKE) {
+        if may_be_tls && is_client_hello(input) {
             self.state = State::Closing(Cause::Tls);
             return None;
         }
