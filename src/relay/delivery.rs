@@ -229,7 +229,7 @@ impl Relay {
     /// Writes down what the round came to: done, or waiting for its next try.
     pub(super) fn close_round(&mut self, index: RoundIndex, now: Now) {
         let round = self.rounds.at(index);
-        let (at, place, id) = (round.at, round.place, round.id);
+        let (at, place, id, recipients) = (round.at, round.place, round.id, round.recipients);
         let afterwards = round.afterwards;
         round.status.removed |= afterwards == Some(Afterwards::Remove);
         if round.status.is_done(round.recipients) {
@@ -252,7 +252,8 @@ impl Relay {
         let is_written = self.write_down(index, now);
         self.rounds.end(index);
         let key = goes_on_at.unwrap_or_else(|| self.first_key(place));
-        self.queue.update(at, tries, key);
+        // Who was deferred just now is not tried again before this message's turn where it goes on.
+        self.queue.update(at, tries, key, goes_on_at.is_none() && recipients > 1);
         if afterwards == Some(Afterwards::Hold) {
             return self.queue.hold(at);
         }

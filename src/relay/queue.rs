@@ -61,7 +61,8 @@ pub struct Entry {
     pub warned: bool,
     /// Where one of its pending recipients goes, if that is known: in the line of that destination it waits.
     pub key: Key,
-    /// Its pending recipients may go several ways; false once they were all seen to go one.
+    /// It may as well wait for another destination, for its pending recipients may go several ways; false once
+    /// they were all seen to go one, or the others were tried just now.
     pub is_mixed: bool,
     /// Where it stands; changed only by [`Queue`].
     state: State,
@@ -271,10 +272,9 @@ impl Queue {
     }
 
     /// Changes what the schedule knows of a message.
-    pub fn update(&mut self, at: Index, tries: u16, key: Key) {
+    pub fn update(&mut self, at: Index, tries: u16, key: Key, is_mixed: bool) {
         let entry = &mut self.entries[at.number()];
-        entry.tries = tries;
-        entry.key = key;
+        (entry.tries, entry.key, entry.is_mixed) = (tries, key, is_mixed);
     }
 
     /// A message waits for that destination from now on.

@@ -481,3 +481,24 @@ fn a_reload_lets_larger_messages_in() {
     bench.reload(&limit("1MiB"), NOW);
     bench.message("a@b.example", 1, &[b'x'; 500_000]);
 }
+
+#[test]
+fn who_gave_up_a_place_is_not_tried_again_before_its_turn_where_it_was_deferred() {
+    let mut bench = Bench::with("hammer", HOPS);
+    // What is under way there never ends.
+    let slow = slot(&mut bench, SLOW);
+    (0..2).for_each(|_| bench.relay.destinations.started(slow, NOW.mono_ms));
+    for _ in 0..60 {
+        bench.message_to("a@b.example", &["x@other.example", "y@slow.example"], b"x");
+    }
+    let mut tried = 0;
+    for _ in 0..500 {
+        bench.relay.begin_turn();
+        if let Some(group) = bench.relay.next_group(&Only(OTHER), NOW) {
+            bench.end(&group, Fate::Deferred, &later(), NOW);
+            tried += 1;
+        }
+        bench.sync(NOW);
+    }
+    assert_eq!(tried, 60);
+}
