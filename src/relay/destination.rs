@@ -20,6 +20,9 @@ const OVERDUE_SPREAD_MS: u64 = 60_000;
 /// The longest time a destination is left alone: it may be back any moment.
 const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Messages that leave a line at once for want of places in the table.
+const SHED: usize = 1_024;
+
 /// Keyed anew by each start: nobody can make a domain whose hash is another one's, and so get its mail.
 static HASHES: OnceLock<RandomState> = OnceLock::new();
 
@@ -192,6 +195,18 @@ impl Destinations {
             .min_by_key(|&n| (self.table[n].until_ms > now_ms, self.table[n].used_ms))?;
         self.table[place] = made;
         Some(place)
+    }
+
+    /// With no place left in the table: lets a part of the line of the destination that rests longest wait for
+    /// the end of that without a place, so that one that is alive gets it.
+    pub fn shed(&mut self, queue: &mut Queue, now_ms: u64) {
+        let can_go = |d: &&mut Destination| d.until_ms > now_ms && d.active == 0 && !d.line.is_empty();
+        let Some(one) = self.table.iter_mut().filter(can_go).max_by_key(|d| d.until_ms) else { return };
+        for _ in 0..SHED {
+            let Some(message) = queue.step_out(&mut one.line) else { return };
+            self.lined_up -= 1;
+            queue.wait(message, one.until_ms);
+        }
     }
 
     /// Puts a due message at the end of the destination's line.

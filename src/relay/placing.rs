@@ -64,7 +64,10 @@ impl Relay {
             self.note_ripening(at, now);
             match self.destinations.open(key, now.mono_ms) {
                 Some(slot) => self.destinations.line_up(&mut self.queue, slot, at),
-                None => self.queue.wait(at, now.mono_ms + TABLE_FULL_MS),
+                None => {
+                    self.queue.wait(at, now.mono_ms + TABLE_FULL_MS);
+                    self.destinations.shed(&mut self.queue, now.mono_ms);
+                }
             }
         }
     }

@@ -502,3 +502,19 @@ fn who_gave_up_a_place_is_not_tried_again_before_its_turn_where_it_was_deferred(
     }
     assert_eq!(tried, 60);
 }
+
+#[test]
+fn more_resting_destinations_than_can_be_remembered_hold_up_no_live_one() {
+    let mut bench = Bench::with("many", "[[route]]\nto = [\"*.test\"]\nvia = \"mx\"\ntls = \"none\"\n");
+    for number in 0..crate::limits::DESTINATIONS {
+        let domain = format!("d{number}.test");
+        fail(&mut bench, Key::of_domain(0, &domain), NOW);
+        bench.message_to("a@b.example", &[&format!("x@{domain}")], b"x");
+    }
+    assert_eq!(deliver_all(&mut bench, NOW), []);
+    bench.message_to("a@b.example", &["x@live.test"], b"x");
+    assert_eq!(deliver_all(&mut bench, NOW), [], "there is no place");
+    assert_eq!(deliver_all(&mut bench, after(1_000)), [(Key::of_domain(0, "live.test"), 1)]);
+    // Nobody is forgotten: all go when the rest is over.
+    assert_eq!(deliver_all(&mut bench, after(61_000)).len(), crate::limits::DESTINATIONS);
+}
