@@ -134,6 +134,9 @@ impl<D: Disk> Store<D> {
         } else {
             // The file in `corrupt` is the same one: it keeps the status it was found with.
             self.usage.messages = self.usage.messages.saturating_sub(1);
+            let file = self.reader.disk.open(Folder::Large, &place.id().text(), false);
+            let octets = file.and_then(|file| self.reader.disk.length(&file)).unwrap_or(0);
+            self.large_octets = self.large_octets.saturating_sub(octets);
             self.unlink_large(place.id());
         }
         Ok(())

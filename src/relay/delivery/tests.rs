@@ -518,3 +518,14 @@ fn more_resting_destinations_than_can_be_remembered_hold_up_no_live_one() {
     // Nobody is forgotten: all go when the rest is over.
     assert_eq!(deliver_all(&mut bench, after(61_000)).len(), crate::limits::DESTINATIONS);
 }
+
+#[test]
+fn a_large_message_that_is_set_aside_gives_its_room_back() {
+    let mut bench = Bench::new("room-back");
+    bench.message("a@b.example", 1, &[b'x'; 300_000]);
+    let group = bench.group(NOW).unwrap();
+    bench.relay.damaged(&group, Damage::Content);
+    bench.end(&group, Fate::Deferred, &later(), NOW);
+    let usage = bench.relay.store.usage();
+    assert_eq!((bench.messages(), usage.messages, usage.octets), (0, 0, 0));
+}
