@@ -159,6 +159,7 @@ impl Relay {
     /// A delivery is over; every recipient of its group has had its outcome.
     pub fn group_ended(&mut self, group: &Group, now: Now) {
         self.destinations.ended(group.key);
+        self.changes += 1;
         let round = self.rounds.at(group.round);
         round.active -= 1;
         if round.active == 0 {

@@ -257,6 +257,11 @@ impl Destinations {
         self.table.iter().any(|d| d.key == key && d.backs_off_until_ms(now_ms).is_some())
     }
 
+    /// Messages in all lines.
+    pub fn waiting(&self) -> usize {
+        self.lined_up
+    }
+
     /// True if somebody stands in a line.
     pub fn is_anybody_waiting(&self) -> bool {
         self.lined_up > 0

@@ -167,6 +167,7 @@ impl Relay {
     /// A turn of the loop begins: a bounded number of messages can be taken up in it.
     pub fn begin_turn(&mut self) {
         self.share = Share::default();
+        self.changes += 1;
     }
 
     /// True if messages may wait that this turn had no time for.
@@ -180,9 +181,13 @@ impl Relay {
         self.line_up_due(now);
         self.sweep(now);
         for round in self.rounds.indices() {
+            if self.rounds.at(round).looked_at == Some(self.changes) {
+                continue;
+            }
             if let Some(group) = self.startable(round, room, now) {
                 return Some(group);
             }
+            self.rounds.looked(round, self.changes);
         }
         while !self.pauses && !self.has_had_enough() && self.rounds.can_make_room() {
             let config = &self.config;

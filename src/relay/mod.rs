@@ -166,6 +166,8 @@ pub struct Relay {
     named: Named,
     /// What was done in this turn.
     share: dispatch::Share,
+    /// Grows whenever there may be room where there was none.
+    changes: u64,
     /// No message is taken up anew: the relay stops, or waits for a new configuration.
     pauses: bool,
     /// What the table had no room for is not looked for before.
@@ -238,6 +240,7 @@ impl Relay {
             aliases,
             named: Named::new(slots),
             share: dispatch::Share::default(),
+            changes: 0,
             pauses: false,
             find_ms: now.mono_ms,
             ageing: ageing::Ageing::new(now),
@@ -411,17 +414,7 @@ impl Relay {
     /// Makes every message due now and ends every back-off; how many messages.
     pub fn retry_all(&mut self, now: Now) -> usize {
         self.destinations.reopen_all();
-        let mut count = 0;
-        for number in 0..self.queue.capacity() {
-            let Some((at, entry)) = self.queue.at(number) else { continue };
-            match entry.state() {
-                queue::State::Waiting { .. } => self.queue.wait(at, now.mono_ms),
-                queue::State::Ready => {}
-                queue::State::Free | queue::State::Delivering | queue::State::Held => continue,
-            }
-            count += 1;
-        }
-        count
+        self.queue.all_due(now.mono_ms) + self.destinations.waiting()
     }
 
     /// True while messages are on their way.
@@ -493,6 +486,7 @@ impl Relay {
     pub fn destination_failed(&mut self, key: Key, host: &str, spoke: bool, reply: &Reply, now: Now) {
         let retry = &self.config.queue.retry;
         let until_ms = self.destinations.failed(key, host, spoke, reply, retry, now.mono_ms);
+        self.changes += 1;
         self.sweep_soon();
         let rest_s = until_ms.saturating_sub(now.mono_ms) / 1000;
         warn!(

@@ -310,6 +310,15 @@ impl Queue {
         self.entries[at.number()].warned = true;
     }
 
+    /// Makes all that wait due; how many.
+    pub fn all_due(&mut self, now_ms: u64) -> usize {
+        // A heap of equals is a heap.
+        for &at in &self.heap[..self.waiting] {
+            self.entries[at as usize].due_ms = now_ms;
+        }
+        self.waiting
+    }
+
     /// When the soonest of those that wait is due.
     pub fn next_due_ms(&self) -> Option<u64> {
         (self.waiting > 0).then(|| self.entries[self.heap[0] as usize].due_ms)

@@ -71,6 +71,9 @@ pub struct Round {
     pub taken: Recipients,
     /// Where it found no room when it looked for the next group.
     pub waits_for: Keys,
+    /// The state of [`Relay`](super::Relay) at which it last found no room; it need not look again before that
+    /// changes.
+    pub looked_at: Option<u64>,
     /// Groups under way.
     pub active: u16,
     /// Groups that were started: without one the message was not tried.
@@ -243,6 +246,7 @@ impl Rounds {
             status,
             taken: Recipients::none(),
             waits_for: Keys::default(),
+            looked_at: None,
             active: 0,
             started: 0,
             answers: Answers::default(),
@@ -257,6 +261,13 @@ impl Rounds {
     /// The round at a place where one runs.
     pub fn at(&mut self, round: RoundIndex) -> &mut Round {
         self.0[usize::from(round.0)].as_mut().expect("a group outlives no round")
+    }
+
+    /// Notes that the round at a place, if it still runs, found no room at that state.
+    pub fn looked(&mut self, round: RoundIndex, at: u64) {
+        if let Some(round) = &mut self.0[usize::from(round.0)] {
+            round.looked_at = Some(at);
+        }
     }
 
     /// Ends one.

@@ -259,14 +259,17 @@ fn a_recipient_with_room_does_not_wait_for_one_without() {
     let to: Vec<std::string::String> = (0..6).map(|n| format!("x@slow{n}.example")).collect();
     bench.message_to("a@b.example", &to.iter().map(std::string::String::as_str).collect::<Vec<_>>(), b"x");
     let key = |route| Key { route, domain: 0 };
-    let only =
-        |bench: &mut Bench, route| bench.relay.next_group(&Only(key(route)), NOW).map(|group| group.key);
+    let only = |bench: &mut Bench, route| {
+        bench.relay.begin_turn();
+        bench.relay.next_group(&Only(key(route)), NOW).map(|group| group.key)
+    };
     assert_eq!(only(&mut bench, 0), Some(key(0)));
     assert_eq!(only(&mut bench, 9), None, "more than can be remembered have no room");
     for route in [5, 3, 1] {
         assert_eq!(only(&mut bench, route), Some(key(route)));
         assert_eq!(only(&mut bench, route), None);
     }
+    bench.relay.begin_turn();
     assert_eq!(bench.group(NOW).map(|group| group.key), Some(key(2)), "in the order of the envelope");
 }
 
@@ -528,4 +531,54 @@ fn a_large_message_that_is_set_aside_gives_its_room_back() {
     bench.end(&group, Fate::Deferred, &later(), NOW);
     let usage = bench.relay.store.usage();
     assert_eq!((bench.messages(), usage.messages, usage.octets), (0, 0, 0));
+}
+
+/// No room anywhere, and how often it was asked for.
+#[derive(Default)]
+struct Nowhere(std::cell::Cell<usize>);
+
+impl Room for Nowhere {
+    fn for_mailbox(&self) -> bool {
+        false
+    }
+
+    fn for_connection(&self, _: Key) -> bool {
+        self.0.set(self.0.get() + 1);
+        false
+    }
+
+    fn for_look_up(&self, _: Key) -> bool {
+        false
+    }
+}
+
+#[test]
+fn rounds_without_room_look_for_it_once_a_turn() {
+    let mut bench = Bench::with("once", "[[route]]\nto = [\"*.test\"]\nvia = \"mx\"\ntls = \"none\"\n");
+    let to: Vec<std::string::String> = (0..9).map(|number| format!("x@d{number}.test")).collect();
+    bench.message_to("a@b.example", &to.iter().map(std::string::String::as_str).collect::<Vec<_>>(), b"x");
+    assert!(bench.group(NOW).is_some(), "one of them is under way");
+    let room = Nowhere::default();
+    assert!(bench.relay.next_group(&room, NOW).is_none());
+    let asked = room.0.get();
+    assert_eq!((asked, bench.relay.next_group(&room, NOW).is_none(), room.0.get()), (8, true, 8));
+    bench.relay.begin_turn();
+    assert!(bench.relay.next_group(&room, NOW).is_none() && room.0.get() > asked);
+    assert!(bench.group(NOW).is_none(), "nothing has changed");
+    bench.relay.begin_turn();
+    assert!(bench.group(NOW).is_some(), "it has now");
+}
+
+#[test]
+fn a_retry_of_all_makes_all_due_in_their_lines_too() {
+    let mut bench = Bench::with("all", HOPS);
+    fail(&mut bench, SLOW, NOW);
+    for number in 0..20 {
+        bench.message_to("a@b.example", &["x@slow.example"], b"x");
+        if number == 9 {
+            assert_eq!(deliver_all(&mut bench, NOW), []);
+        }
+    }
+    assert_eq!(bench.relay.retry_all(after(1)), 20);
+    assert_eq!(deliver_all(&mut bench, after(1)).len(), 20);
 }
