@@ -128,7 +128,8 @@ fn unshare(arguments: &[&str]) -> Option<Command> {
 
 #[test]
 fn a_first_boot_needs_nothing_else() {
-    // No interface is up, not even loopback: no route, no name server. No folder is there yet.
+    // No interface is up, not even loopback: no route, no name server. No folder is there yet, and the
+    // clock begins with 1970.
     let folder = Folder::new("boot");
     let socket = std::env::temp_dir().join(format!("pillarbox-boot-{}", std::process::id()));
     let config = Config::new(folder.path(), "a")
@@ -136,7 +137,7 @@ fn a_first_boot_needs_nothing_else() {
         .set("spool", "directory", &format!("{:?}", folder.join("not/yet/spool")))
         .set("run", "submit", &format!("{socket:?}"))
         .set("run", "user", "\"\"");
-    let Some(mut command) = unshare(&[]) else { return };
+    let (Some(mut command), Some(clock)) = (unshare(&[]), peers::find("libfaketime.so.1")) else { return };
     let text = fs::read_to_string(config.write()).expect("the configuration");
     let early = text.replace("127.0.0.1", "192.0.2.25");
     assert_ne!(text, early);
@@ -144,6 +145,12 @@ fn a_first_boot_needs_nothing_else() {
     let file = config.folder().join("pillarbox.toml");
     let started = support::relay::program();
     command.arg(started.get_program()).arg("serve").arg("-c").arg(&file);
+    command.env("LD_PRELOAD", fs::canonicalize(clock).expect("the library"));
+    command.envs([
+        ("FAKETIME", "@1970-01-01 00:00:07"),
+        ("TZ", "UTC"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ]);
     let relay = Relay::spawn(command, 0);
     relay.wait_log(&["- listening on 192.0.2.25:"]);
     relay.wait_log(&["- spool ", "power cut"]);
@@ -164,7 +171,8 @@ fn a_first_boot_needs_nothing_else() {
     );
     let relay = config.start();
     config.drain();
-    assert_eq!(hop.wait(1).len(), 1);
+    let content = hop.wait(1).remove(0).content;
+    assert!(String::from_utf8_lossy(&content).contains(" 1970 00:00:"), "it came before the clock was set");
     relay.stop();
 }
 
