@@ -32,6 +32,14 @@ debian_closure() {
         --no-replaces --no-enhances "$2" | grep -E "$1" | sort -u
 }
 
+# debian_missing PATTERN PACKAGE: of the same, what this system lacks.
+debian_missing() {
+    debian_closure "$1" "$2" | while read -r debian_name; do
+        debian_state=$(dpkg-query -W -f '${db:Status-Status}' "$debian_name" 2>/dev/null || :)
+        [ "$debian_state" = installed ] || echo "$debian_name"
+    done
+}
+
 # debian_unpack PACKAGE FOLDER [TAR ARGUMENT...]: the files of a package, or those that tar picks.
 debian_unpack() {
     debian_package=$1

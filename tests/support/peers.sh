@@ -20,21 +20,13 @@ missing=
 
 say() { echo "peers: $*" >&2; }
 
-# wanted PACKAGE: the libraries and Perl parts it needs and this system lacks.
-wanted() {
-    debian_closure '^(lib|perl)' "$1" | while read -r name; do
-        state=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || :)
-        [ "$state" = installed ] || echo "$name"
-    done
-}
-
-# unpack PACKAGE: it and what it needs, below root. False if it cannot be had.
+# unpack PACKAGE: it and the libraries and Perl parts it needs, below root. False if it cannot be had.
 unpack() {
     [ ! -e "$root/.$1" ] || return 0
     debian_lists || return 1
     say "unpacking $1"
     debian_unpack "$1" "$root" || return 1
-    for package in $(wanted "$1"); do
+    for package in $(debian_missing '^(lib|perl)' "$1"); do
         # A virtual package has no file; what provides it is in the list as well.
         debian_unpack "$package" "$root" || :
     done
