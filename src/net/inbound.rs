@@ -30,6 +30,8 @@ use crate::sys::Now;
 
 /// Steps a slot may take in one turn before the others have theirs.
 const STEPS: usize = 64;
+/// The same of a stranger. One step can answer a hundred commands, and there can be a crowd of them.
+const STRANGER_STEPS: usize = 4;
 /// Content octets that count as progress: less in the time allowed, and the client is too slow.
 const PROGRESS_OCTETS: usize = 1024;
 /// How long a stranger's session may last while none is left for another, in milliseconds, and one more
@@ -228,7 +230,7 @@ impl Inbound {
 
     /// Works until it must wait, or has had its share.
     pub fn run(&mut self, slot: usize, with: &mut With<'_>) -> Turn {
-        for _ in 0..STEPS {
+        for _ in 0..if self.is_stranger() { STRANGER_STEPS } else { STEPS } {
             if let Some(turn) = self.step(slot, with) {
                 self.watch(with.now.mono_ms);
                 return turn;

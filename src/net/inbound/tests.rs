@@ -84,3 +84,16 @@ fn a_stranger_lasts_by_what_it_brings_while_others_find_no_slot() {
     inbound.shut(&Reply::new(421, (4, 2), "timed out, closing the connection"));
     assert_eq!(say(&mut inbound, b""), Some(NOW.mono_ms + CLOSING_MS));
 }
+
+#[test]
+fn strangers_with_a_thousand_commands_let_others_have_their_turn() {
+    let mut bench = Bench::new("flood");
+    let mut secrets = Secrets::start(|| ()).unwrap();
+    for (address, turn) in [("127.0.0.1", Turn::Wait), ("192.0.2.1", Turn::Again)] {
+        let remote = Remote::Host(address.parse().unwrap());
+        let (mut inbound, mut peer) = open(&mut bench, remote, &mut secrets);
+        peer.write_all(&b"NOOP\r\n".repeat(1000)).unwrap();
+        inbound.ready().refresh();
+        assert_eq!(run(&mut inbound, &mut bench, &mut secrets), turn, "{address}");
+    }
+}
