@@ -3,9 +3,14 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::{fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 
 use support::client::Client;
 use support::message::{field, maildir};
@@ -299,4 +304,21 @@ fn strangers_who_guess_side_by_side_keep_no_user_out() {
         assert!(reply.starts_with("535"), "{reply}");
     }
     relay.stop();
+}
+
+#[test]
+fn a_password_that_is_not_typed_leaves_the_terminal_as_it_was() {
+    let pty = nix::pty::openpty(None, None).expect("a terminal");
+    let shows = || tcgetattr(&pty.slave).expect("a terminal").local_flags.contains(LocalFlags::ECHO);
+    assert!(shows());
+    let terminal = pty.slave.try_clone().expect("a descriptor");
+    let mut command = program();
+    command.args(["password", "me"]).stdin(terminal).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut asked = command.spawn().expect("the program");
+    wait_for("a terminal that shows nothing", || (!shows()).then_some(()));
+    let pid = Pid::from_raw(i32::try_from(asked.id()).expect("a process"));
+    kill(pid, Signal::SIGINT).expect("the program waits");
+    let status = asked.wait().expect("the program");
+    assert_eq!(status.signal(), Some(Signal::SIGINT as i32), "it ends as it would have: {status}");
+    assert!(shows(), "and what is typed is seen again");
 }

@@ -1,8 +1,13 @@
 //! `pillarbox password`: makes a line for the users file.
 
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 
 use lexopt::{Arg, Parser, ValueExt};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use super::exit::Exit;
@@ -51,41 +56,56 @@ fn asked(mut parser: Parser) -> Result<(Name, bool), Exit> {
 fn read_password(name: &str) -> Result<Password, Exit> {
     let stdin = io::stdin();
     let Ok(terminal) = tcgetattr(&stdin) else { return checked(&line()?) };
-    let first = {
-        let _hidden = Hidden::new(terminal.clone());
-        ask(&format!("password for {name}: "))?
-    };
+    let first = ask(&format!("password for {name}: "), Hidden::new(terminal.clone()))?;
     let password = checked(&first)?;
-    let _hidden = Hidden::new(terminal);
-    if ask("once more: ")? != first {
+    if ask("once more: ", Hidden::new(terminal))? != first {
         return Err(fail(Exit::Data, "the two are not the same: nothing was made"));
     }
     Ok(password)
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden(Termios);
+/// A terminal that does not show what is typed, until this is dropped. A signal that ends the program
+/// waits for that, so that it leaves the terminal as it was.
+struct Hidden {
+    before: Termios,
+    ending: SigSet,
+}
 
 impl Hidden {
     fn new(before: Termios) -> Self {
+        let ending: SigSet =
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
+        // If it can't be hidden, or not for good, the person sees that, and is better served than by a refusal.
+        let _ = ending.thread_block();
         let mut hidden = before.clone();
         hidden.local_flags.remove(LocalFlags::ECHO);
-        // If it can't be hidden the person sees that, and is better served than by a refusal.
         let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden);
-        Self(before)
+        Self { before, ending }
+    }
+
+    /// Waits for a line or one of those signals; true if one came first.
+    fn is_interrupted(&self) -> bool {
+        let Ok(signals) = SignalFd::new(&self.ending) else { return false };
+        let stdin = io::stdin();
+        let mut either = [stdin.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        while poll(&mut either, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        either[1].any() == Some(true)
     }
 }
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.0);
+        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.before);
+        let _ = self.ending.thread_unblock();
     }
 }
 
-fn ask(prompt: &str) -> Result<Vec<u8>, Exit> {
+fn ask(prompt: &str, hidden: Hidden) -> Result<Vec<u8>, Exit> {
     // Not to standard output: the line for the file goes there.
     let _ = write!(io::stderr(), "{prompt}");
+    let hidden = (!hidden.is_interrupted()).then_some(hidden);
     let line = line();
+    drop(hidden);
     let _ = writeln!(io::stderr());
     line
 }
