@@ -54,6 +54,9 @@ fn words(named: Option<PathBuf>, mut parser: Parser) -> Result<(Option<PathBuf>,
             Arg::Short('h') | Arg::Long("help") => return Err(print(help::QUEUE)),
             Arg::Short('V') | Arg::Long("version") => return Err(print(help::VERSION)),
             Arg::Short('c') => file = Some(parser.value().map_err(|e| wrong(&e))?.into()),
+            // What mailq is given by habit.
+            Arg::Short('v') => {}
+            Arg::Short('A') => drop(parser.value().map_err(|e| wrong(&e))?),
             Arg::Long("json") => json = true,
             Arg::Long("all") => all = true,
             Arg::Value(word) => words.push(word.string().map_err(|e| wrong(&e))?),

@@ -79,7 +79,7 @@ pub(super) fn config(file: &str, host: &str) -> (Option<Config>, Vec<Mistake>) {
     }
     dns(top.section("dns", &mut notes), &mut config.dns, &mut notes);
     log(top.section("log", &mut notes), &mut config.log, &mut notes);
-    run(top.section("run", &mut notes), &mut config.run, &mut notes);
+    run(top.section("run", &mut notes), &mut config.run, &config.listen, &mut notes);
     top.close(&mut notes);
     check::add_last_route(&mut config);
     (Some(config), notes.finish(file))
@@ -296,7 +296,7 @@ fn log(mut section: Section<'_>, log: &mut Log, notes: &mut Notes) {
     section.close(notes);
 }
 
-fn run(mut section: Section<'_>, run: &mut Run, notes: &mut Notes) {
+fn run(mut section: Section<'_>, run: &mut Run, listens: &[Listen], notes: &mut Notes) {
     let s = &mut section;
     s.set("user", &mut run.user, notes, filled);
     s.set("sandbox", &mut run.sandbox, notes, flag);
@@ -306,6 +306,17 @@ fn run(mut section: Section<'_>, run: &mut Run, notes: &mut Notes) {
     s.set("metrics", &mut run.metrics, notes, optional(socket_address));
     if run.control == run.submit {
         notes.add(s.place("submit"), "control and submit are the same file: give each its own");
+    }
+    for (key, address) in [
+        ("control", Some(Endpoint::Unix(run.control.clone()))),
+        ("submit", Some(Endpoint::Unix(run.submit.clone()))),
+        ("metrics", run.metrics.map(Endpoint::Tcp)),
+    ] {
+        let is_same = |listen: &&Listen| address.as_ref().is_some_and(|own| own.overlaps(&listen.address));
+        if let Some(listen) = listens.iter().find(is_same) {
+            let text = format!("a [[listen]] has the address \"{}\": give each its own", listen.address);
+            notes.add(s.place(key), text);
+        }
     }
     section.close(notes);
 }

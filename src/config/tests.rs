@@ -140,6 +140,9 @@ fn one_mistake_is_named_with_its_place() {
     wrong(two, 4, 12, "stands twice");
     let whole = "[[listen]]\naddress = \"127.0.0.1:25\"\n[[listen]]\naddress = \"0.0.0.0:25\"\n";
     wrong(whole, 4, 12, "hold the same address");
+    let listen = "[[listen]]\naddress = \"127.0.0.1:25\"\n[[listen]]\naddress = \"unix:/x\"\n[run]\n";
+    wrong(&format!("{listen}metrics = \"0.0.0.0:25\"\n"), 6, 12, "\"127.0.0.1:25\": give each its own");
+    wrong(&format!("{listen}control = \"/x\"\n"), 6, 12, "\"unix:/x\": give each its own");
     read_all(&whole.replace("0.0.0.0", "[::]")).unwrap();
 }
 
@@ -299,7 +302,7 @@ const KEYS: &[(&str, &[&str])] = &[
         "[[listen]]",
         &[
             "address = \"[::1]:25\"",
-            "address = \"unix:/s\"\nrole = \"submission\"",
+            "address = \"unix:/smtp\"\nrole = \"submission\"",
             "address = \"1.2.3.4:5\"\nproxy_protocol_from = [\"::/0\"]",
         ],
     ),
