@@ -210,6 +210,24 @@ fn a_reload_changes_how_much_is_logged() {
 }
 
 #[test]
+fn a_reload_that_cannot_be_done_says_nothing_else() {
+    let folder = Folder::new("aliases");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
+    let relay = config.start();
+    let reload = |config: &Config, says: &str| {
+        config.write();
+        relay.signal(nix::sys::signal::Signal::SIGHUP);
+        relay.wait_log(&[says]);
+    };
+    reload(&config.clone().set("aliases", "file", "\"/none/aliases\""), "the old configuration stays");
+    let log = relay.log();
+    assert!(!log.iter().any(|line| line.contains("read again")), "one or the other: {log:?}");
+    reload(&config.clone().set("limits", "sessions", "3"), "limits.sessions has changed");
+    reload(&config.set("log", "max_size", "\"2MiB\""), "[log], but for its level, has changed");
+    relay.stop();
+}
+
+#[test]
 fn a_reload_waits_for_all_groups_of_a_message() {
     let folder = Folder::new("reload");
     let go = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -267,6 +285,8 @@ fn mailq_by_name_and_status() {
     let mut command = Command::new(link(&folder, "mailq"));
     let said = peers::succeed(command.arg("-c").arg(config.write()), b"");
     assert!(said.contains(&ids(&config)[0]), "{said}");
+    let mut by_habit = Command::new(command.get_program());
+    assert_eq!(peers::succeed(by_habit.args(["-v", "-Ac", "-c"]).arg(config.write()), b""), said);
     let status = support::json::Json::parse(&config.succeed(&["status", "--json"]));
     assert_eq!(status.key("version").text(), env!("CARGO_PKG_VERSION"));
     assert_eq!(status.key("spool").key("messages").number(), 1.0);

@@ -244,6 +244,7 @@ fn bad_configurations_name_line_and_column() {
     let own = "[run]\nuser = \"\"\n";
     for (text, place) in [
         ("[access]\nusers_file = \"/none/users\"\n", ":4:15: access.users_file: "),
+        ("[access]\nusers_file = \"/etc/passwd\"\n", ":4:15: access.users_file: /etc/passwd holds secrets"),
         (
             "[tls]\ncertificate_file = \"/none/cert.pem\"\nkey_file = \"/none/key.pem\"\n",
             ":4:21: tls.certificate_file: ",
@@ -255,6 +256,13 @@ fn bad_configurations_name_line_and_column() {
     ] {
         let said = judge(&folder, &format!("{own}{text}"));
         assert_eq!(said.matches(&format!("bad.toml{place}")).count(), 1, "{text:?} at {place}: {said}");
+    }
+    let file = folder.write("log.toml", format!("{own}[log]\ntarget = \"file\"\nfile = \"/none/x.log\"\n"));
+    for (subcommand, code) in [("check", 78), ("serve", 73)] {
+        let output = peers::run(program().args([subcommand, "-c"]).arg(&file), b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{subcommand}: {said}");
+        assert!(said.contains("log.toml:5:9: log.file: ") && said.contains("/none"), "{said}");
     }
     // And check names it beside what is wrong anywhere.
     let file = folder.write("both.toml", format!("{own}nonsense = 1\n[aliases]\nfile = \"/none/aliases\"\n"));
@@ -277,6 +285,9 @@ fn good_configurations_pass_and_print() {
     let again = folder.write("again.toml", &printed);
     let again = peers::succeed(program().args(["check", "--print", "-c"]).arg(again), b"");
     assert_eq!(again, printed, "what is printed can be read and says the same");
+    let local = Config::new(folder.path(), "b").maildir("[\"local.test\"]");
+    let both = local.succeed(&["check", "--print", "--connect"]);
+    assert!(both.contains("local.test") && both.contains("no smarthost"), "both are done: {both}");
     let output = peers::run(program().arg("nonsense"), b"");
     assert_eq!(output.status.code(), Some(64));
     let output = peers::run(program().arg("--version"), b"");

@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::exit::Exit;
 use super::{complain, connect, logins, print, read};
-use crate::config::{Config, Loaded, Via, located};
+use crate::config::{Config, Loaded, LogTarget, Queue, Via, located};
 use crate::dns::resolver::Failure;
 use crate::limits::CELLS_OCTETS;
 use crate::net::ceiling::memory_ceiling;
@@ -44,17 +44,16 @@ pub fn run(named: Option<&Path>, shall_print: bool, shall_connect: bool) -> Exit
     let ceiling = memory_ceiling(config, credentials.as_ref().map_or(0, |c| c.octets)).div_ceil(1024);
     let ceiling = format!("memory: at most {ceiling} KiB with this configuration");
     let Some(credentials) = credentials else { return Exit::Config };
-    if shall_connect {
-        connect::run(&Arc::new(loaded.config), credentials.dials)
-    } else if shall_print {
-        loaded.config.spool.cells_size = cells_size(config);
-        print(format_args!("# {ceiling}\n{}", loaded.config))
-    } else {
-        match &loaded.file {
-            Some(file) => print(format_args!("{}: no mistakes\n{ceiling}", file.display())),
-            None => print(format_args!("no configuration file: the safe default holds\n{ceiling}")),
+    let printed = match &loaded.file {
+        _ if shall_print => {
+            loaded.config.spool.cells_size = cells_size(config);
+            print(format_args!("# {ceiling}\n{}", loaded.config))
         }
-    }
+        _ if shall_connect => Exit::Ok,
+        Some(file) => print(format_args!("{}: no mistakes\n{ceiling}", file.display())),
+        None => print(format_args!("no configuration file: the safe default holds\n{ceiling}")),
+    };
+    if shall_connect { connect::run(&Arc::new(loaded.config), credentials.dials) } else { printed }
 }
 
 /// Names what is right in itself but wrong on this machine; certificates and secrets, if nothing is.
@@ -113,7 +112,15 @@ pub fn mistakes(config: &Config) -> Vec<String> {
         }
     }
     found.extend(logins::mistakes(config));
+    found.extend(log_mistake(config));
     found
+}
+
+/// A log file that can't be made: its folder is none of those that are made for it.
+fn log_mistake(config: &Config) -> Option<String> {
+    let folder = config.log.file.parent().filter(|_| config.log.target == LogTarget::File)?;
+    let is_there = folder.as_os_str().is_empty() || folder.is_dir();
+    (!is_there).then(|| format!("log.file: there is no folder {}: make it", folder.display()))
 }
 
 /// True if the relay, as `user` or as we are, may give its files to a group.
@@ -138,6 +145,7 @@ fn missing_user(config: &Config) -> Option<&str> {
 fn warnings(loaded: &Loaded) -> Vec<String> {
     let config = &loaded.config;
     let mut found = spool_warnings(config);
+    found.extend(queue_warnings(&config.queue));
     found.extend(logins::warnings(config));
     let mut warn = |text: &str| found.push(text.to_owned());
     if unix_s() < RELEASE_DATE_UNIX_S {
@@ -181,6 +189,21 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
         && file.metadata().is_ok_and(|metadata| !can_read(&metadata, &user))
     {
         warn(&format!("{} can't be read by {}: SIGHUP won't read it again", file.display(), user.name));
+    }
+    found
+}
+
+/// A schedule that ends before it has begun.
+fn queue_warnings(queue: &Queue) -> Vec<String> {
+    let mut found = Vec::new();
+    if queue.retry.first().is_some_and(|wait| *wait >= queue.expire_after) {
+        found.push(
+            "queue.expire_after comes before the second try: what can't be delivered at once is returned"
+                .to_owned(),
+        );
+    }
+    if queue.warn_after >= queue.expire_after {
+        found.push("queue.warn_after is not before queue.expire_after: nobody is told of a delay".to_owned());
     }
     found
 }
@@ -334,6 +357,9 @@ mod tests {
             assert!(!plain.contains(word), "{plain}");
         }
         assert!(warned("").contains("no [[listen]]"));
+        let short = warned("[queue]\nretry = [\"2h\"]\nexpire_after = \"1h\"\n");
+        assert!(short.contains("before the second try") && short.contains("told of a delay"), "{short}");
+        assert!(!warned("[queue]\nwarn_after = \"0s\"\nexpire_after = \"1h\"\n").contains("queue."));
         assert!(warned("[access]\nrelay_from = [\"0.0.0.0/0\"]\n").contains("open relay"));
         assert!(warned("local_domains = []\n").contains("for the postmaster"));
         assert!(warned("postmaster = \"nobody-here@host.test\"\n").contains("neither mailbox nor alias"));

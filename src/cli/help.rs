@@ -34,7 +34,7 @@ spool in ./pillarbox-spool, delivers mail for this host to ./pillarbox-mail/NAME
 
 /// `pillarbox check --help`
 pub const CHECK: &str = "\
-usage: pillarbox check [-c FILE] [--print | --connect]
+usage: pillarbox check [-c FILE] [--print] [--connect]
 
 Reads the configuration and names every mistake as FILE:LINE:COLUMN; ends with 78 if there is one.
 Warns of what will surprise.

@@ -10,11 +10,15 @@ use crate::relay::users::{self, Users};
 
 /// What is wrong in files with secrets, and with those who can read them.
 pub fn mistakes(config: &Config) -> Vec<String> {
-    let users = config.access.users_file.as_deref().filter(|file| file.exists());
-    let mut found: Vec<String> = users
-        .and_then(|file| Users::read(file).err())
-        .map(|refused| refused.to_string().lines().map(str::to_owned).collect())
-        .unwrap_or_default();
+    let mut found = Vec::new();
+    if let Some(file) = config.access.users_file.as_deref().filter(|file| file.exists())
+        && let Err(refused) = Users::read(file)
+    {
+        found.extend(refused.mistakes().iter().map(|mistake| match mistake.line {
+            0 => format!("access.users_file: {} {}", file.display(), mistake.text),
+            line => format!("{}:{line}:{}: {}", file.display(), mistake.column, mistake.text),
+        }));
+    }
     for (_, host) in smarthosts(config) {
         if let Some(file) = host.password_file.as_deref().filter(|file| file.exists())
             && let Err(why) = users::read_secret_file(file, SECRET_FILE_OCTETS)

@@ -29,7 +29,8 @@ use crate::sys::{self, Clock, Signals};
 pub fn run(loaded: Loaded) -> Exit {
     let Loaded { config, file } = loaded;
     if let Err(e) = lines::start(&config.log) {
-        return fail(Exit::CannotCreate, format_args!("the log can't be opened: {e}"));
+        let why = format!("log.file: {} can't be opened: {e}", config.log.file.display());
+        return fail(Exit::CannotCreate, located(file.as_deref(), &why));
     }
     let exit = serve(Arc::new(config), file);
     lines::flush();

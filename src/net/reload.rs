@@ -11,6 +11,7 @@ use log::{error, info, warn};
 use super::confine;
 use super::tls::{Credentials, Dials, Server};
 use crate::config::{self, Config};
+use crate::relay::aliases::Aliases;
 use crate::relay::users::Users;
 use crate::sys;
 
@@ -33,18 +34,19 @@ pub fn read(file: &Path, old: &Config, made: Made) -> Result<(Config, Credential
     if let Some(users_file) = &new.access.users_file {
         Users::read(users_file).map_err(|refused| refused.to_string())?;
     }
+    Aliases::open(&new).map_err(|refused| refused.to_string())?;
     let keep = |what: &str, changed: bool| {
         if changed {
-            warn!("- [{what}] has changed, which takes a restart: the old values hold until then");
+            warn!("- {what} has changed, which takes a restart: the old values hold until then");
         }
     };
-    keep("listen", new.listen != old.listen);
-    keep("spool", new.spool != old.spool);
-    keep("run", new.run != old.run);
+    keep("[listen]", new.listen != old.listen);
+    keep("[spool]", new.spool != old.spool);
+    keep("[run]", new.run != old.run);
     let log = config::Log { level: new.log.level, ..old.log.clone() };
-    keep("log", new.log != log);
-    let (ours, theirs) = (&old.limits, &new.limits);
-    keep("limits", ours.sessions != theirs.sessions || ours.deliveries != theirs.deliveries);
+    keep("[log], but for its level,", new.log != log);
+    keep("limits.sessions", new.limits.sessions != old.limits.sessions);
+    keep("limits.deliveries", new.limits.deliveries != old.limits.deliveries);
     new.listen.clone_from(&old.listen);
     new.spool.clone_from(&old.spool);
     new.run.clone_from(&old.run);
