@@ -80,7 +80,9 @@ fn an_appliance_is_taken_as_it_is_and_may_not_relay() {
     assert_eq!(line, "LF line ends, no HELO name, addresses without brackets, relaying denied");
     let status = config.succeed(&["status"]);
     assert!(
-        status.contains("\nclients\n    127.0.0.1: LF line ends, no HELO name, addresses without brackets\n"),
+        status.contains(
+            "\nclients\n    127.0.0.1: LF line ends, no HELO name, addresses without brackets, relaying\n"
+        ),
         "{status}"
     );
     relay.stop();
