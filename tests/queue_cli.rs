@@ -279,6 +279,36 @@ fn a_next_hop_that_hangs_does_not_hold_up_a_reload() {
 }
 
 #[test]
+fn a_transaction_open_across_a_reload_goes_by_the_new_routes() {
+    let folder = Folder::new("across");
+    let (first, second) = (NextHop::friendly(), NextHop::friendly());
+    // After the reload the place of each route is that of the other one.
+    let before = Config::new(folder.path(), "a")
+        .route(&smarthost("[\"one.test\"]", &first.address()))
+        .route(&smarthost("[\"two.test\"]", &second.address()));
+    let relay = before.start();
+    let mut client = Client::hello(relay.port);
+    client.expect("MAIL FROM:<a@client.test>", "250");
+    client.expect("RCPT TO:<x@one.test>", "250");
+    Config::new(folder.path(), "a")
+        .on_port(before.port)
+        .route(&smarthost("[\"two.test\"]", &second.address()))
+        .route(&smarthost("[\"one.test\"]", &first.address()))
+        .write();
+    relay.signal(nix::sys::signal::Signal::SIGHUP);
+    relay.wait_log(&["read again"]);
+    client.expect("RCPT TO:<y@two.test>", "250");
+    client.expect("DATA", "354");
+    client.expect("Subject: x\r\n\r\nx\r\n.", "250");
+    for (hop, to) in [(&first, "<x@one.test>"), (&second, "<y@two.test>")] {
+        let taken = hop.wait(1);
+        assert_eq!(taken[0].to, [to]);
+    }
+    before.wait_queue(0);
+    relay.stop();
+}
+
+#[test]
 fn mailq_by_name_and_status() {
     let folder = Folder::new("names");
     let (config, relay, _) = with_queue(&folder, 1);
