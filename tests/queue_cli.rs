@@ -7,15 +7,17 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use support::client::Client;
 use support::message::{field, maildir, message, unix_lines};
 use support::next_hop::{Act, Event, NextHop};
 use support::peers;
-use support::relay::{Config, smarthost};
+use support::relay::{Config, Relay, smarthost};
 use support::{Folder, free_port, wait_for};
 
 /// A relay whose smarthost does not answer, with this many messages waiting.
-fn with_queue(folder: &Folder, messages: usize) -> (Config, support::relay::Relay, u16) {
+fn with_queue(folder: &Folder, messages: usize) -> (Config, Relay, u16) {
     let hop = free_port();
     let config = Config::new(folder.path(), "a")
         .smarthost(&format!("127.0.0.1:{hop}"))
@@ -413,6 +415,23 @@ fn sendmail_before_the_first_start_tries_later() {
     let config = Config::new(folder.path(), "a").smarthost("127.0.0.1:9");
     let output = config.run(&["sendmail", "-i", "b@remote.test"], b"Subject: x\n\ntext\n");
     assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_relay_waits_for_who_has_the_spool_for_a_moment() {
+    let folder = Folder::new("moment");
+    let config = Config::new(folder.path(), "a").maildir("[\"local.test\"]");
+    config.start().stop();
+    let lock = fs::File::open(config.folder().join("spool/lock")).expect("the lock");
+    let held = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+    let relay = Relay::spawn(config.command(&["serve"]), config.port);
+    relay.wait_log(&["in use by another process", "waiting"]);
+    drop(held);
+    relay.wait_log(&["listening on"]);
+    // A second one does not wait for ever.
+    let output = config.run(&["serve"], b"");
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    relay.stop();
 }
 
 #[test]

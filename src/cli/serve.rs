@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use nix::unistd::{Gid, Uid, User, chown, setegid, seteuid};
@@ -24,6 +25,9 @@ use crate::spool::{Disk, RealDisk};
 use crate::sys::privileges::{become_user, drop_capabilities, forbid_core_dumps};
 use crate::sys::service::{self, Supervisor};
 use crate::sys::{self, Clock, Signals};
+
+/// How long another process may keep the spool from us at the start.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the relay until it is told to end.
 pub fn run(loaded: Loaded) -> Exit {
@@ -141,7 +145,7 @@ fn open_spool(config: &Config, user: Option<&User>) -> Result<RealDisk, Exit> {
         }
         setegid(user.gid).and_then(|()| seteuid(user.uid)).map_err(|e| fail(&e))?;
     }
-    let opened = RealDisk::open(directory, true).and_then(|mut disk| Ok((disk.lock()?, disk)));
+    let opened = RealDisk::open(directory, true).and_then(|mut disk| Ok((lock(&mut disk, directory)?, disk)));
     if user.is_some() {
         seteuid(Uid::from_raw(0)).and_then(|()| setegid(Gid::from_raw(0))).map_err(|e| fail(&e))?;
     }
@@ -152,6 +156,23 @@ fn open_spool(config: &Config, user: Option<&User>) -> Result<RealDisk, Exit> {
         }
         Err(e) => Err(fail(&e)),
     }
+}
+
+/// Takes the spool's lock. `sendmail` and `queue` hold it for a moment while no relay runs.
+fn lock(disk: &mut RealDisk, directory: &Path) -> std::io::Result<bool> {
+    if disk.lock()? {
+        return Ok(true);
+    }
+    info!("- the spool {} is in use by another process: waiting for it", directory.display());
+    lines::flush();
+    let start = Instant::now();
+    while start.elapsed() < LOCK_PATIENCE {
+        std::thread::sleep(LOCK_PATIENCE / 40);
+        if disk.lock()? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Folders of Unix sockets that binding will make.
