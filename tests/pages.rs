@@ -165,7 +165,7 @@ fn what_boards_have_as_comments_can_be_used() {
         let Ok(text) = fs::read_to_string(entry.expect("a board").path().join("pillarbox.toml")) else {
             continue;
         };
-        let counts = |line: &str| line.starts_with("[[") || line.split(' ').nth(1) == Some("=");
+        let counts = |line: &str| line.starts_with('[') || line.split(' ').nth(1) == Some("=");
         let lines = text.lines().map(|line| match line.strip_prefix("# ") {
             Some(rest) if counts(rest) => {
                 count += 1;

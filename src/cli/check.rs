@@ -173,9 +173,12 @@ fn warnings(loaded: &Loaded) -> Vec<String> {
             config.postmaster
         ));
     }
+    if let Some(warning) = root_warning(config) {
+        warn(&warning);
+    }
     if catches_elsewhere(config) {
         warn(
-            "aliases: \"*\" takes every name without an alias where the mailboxes are not Maildirs of ours: write NAME: NAME for each of them",
+            "aliases: \"*\" takes every name without an alias, those with a mailbox behind LMTP too: write NAME: NAME for each of them",
         );
     }
     let takes_all = config.route.iter().position(|route| route.to.is_empty() && route.from.is_empty());
@@ -247,23 +250,44 @@ fn mx_warning(config: &Config) -> Option<String> {
 fn has_no_mailbox(config: &Config, address: &str) -> bool {
     let via = route::find(config, "", address).and_then(|at| config.route.get(usize::from(at)));
     let Some(Via::Maildir(maildir)) = via.map(|route| &route.via) else { return false };
-    let is_alias = || {
-        let aliases = Aliases::open(config).ok().flatten();
-        let table = aliases.as_ref().map(Aliases::table);
-        address.rsplit_once('@').is_some_and(|(local, domain)| {
-            table.is_some_and(|t| t.find(local, domain).or_else(|| t.catch_all(domain)).is_some())
-        })
-    };
-    mailbox::check(maildir, address).is_err_and(|reply| reply.code() == 550) && !is_alias()
+    mailbox::check(maildir, address).is_err_and(|reply| reply.code() == 550) && !is_alias(config, address)
 }
 
-/// True if unknown names are caught at a domain whose mailboxes nobody here can look up.
+/// True if mail for a local address goes where the aliases file says.
+fn is_alias(config: &Config, address: &str) -> bool {
+    let aliases = Aliases::open(config).ok().flatten();
+    let table = aliases.as_ref().map(Aliases::table);
+    address.rsplit_once('@').is_some_and(|(local, domain)| {
+        route::is_local(config, domain)
+            && table.is_some_and(|t| t.find(local, domain).or_else(|| t.catch_all(domain)).is_some())
+    })
+}
+
+/// What becomes of cron's mail if it comes to nobody here: it is for `root`, at our own name.
+fn root_warning(config: &Config) -> Option<String> {
+    let hostname = &config.hostname;
+    let root = format!("root@{hostname}");
+    let at = route::find(config, "", &root);
+    let fate = match at.and_then(|at| Some((at, &config.route.get(usize::from(at))?.via))) {
+        Some((at, Via::Smarthost(_) | Via::Mx(_))) => format!("leaves by route {}", at + 1),
+        None | Some((_, Via::Reject)) => "is refused".to_owned(),
+        Some((_, Via::Maildir(_))) if has_no_mailbox(config, &root) => "is refused".to_owned(),
+        Some((_, Via::Maildir(_) | Via::Lmtp(_) | Via::Discard)) => return None,
+    };
+    let advice = match route::is_local(config, hostname) {
+        true => "say in [aliases] who reads it".to_owned(),
+        false => format!("put {hostname:?} into local_domains, and who reads it into [aliases]"),
+    };
+    (!is_alias(config, &root)).then(|| format!("mail for root (cron's) is for {root} and {fate}: {advice}"))
+}
+
+/// True if unknown names are caught at a domain whose mailboxes a server behind LMTP has.
 fn catches_elsewhere(config: &Config) -> bool {
     let Ok(Some(aliases)) = Aliases::open(config) else { return false };
     let is_elsewhere = |domain: &String| {
         let route = route::find(config, "", &format!("someone@{domain}"));
         let via = route.and_then(|at| config.route.get(usize::from(at))).map(|route| &route.via);
-        aliases.table().catch_all(domain).is_some() && !matches!(via, Some(Via::Maildir(_) | Via::Reject))
+        aliases.table().catch_all(domain).is_some() && matches!(via, Some(Via::Lmtp(_)))
     };
     config.local_domains.iter().any(is_elsewhere)
 }
@@ -363,7 +387,16 @@ mod tests {
         assert!(warned("[access]\nrelay_from = [\"0.0.0.0/0\"]\n").contains("open relay"));
         assert!(warned("local_domains = []\n").contains("for the postmaster"));
         assert!(warned("postmaster = \"nobody-here@host.test\"\n").contains("neither mailbox nor alias"));
-        let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test\"]\nvia = \"reject\"\n";
+        let lmtp = "[[route]]\nvia = \"lmtp\"\nhosts = [\"unix:/run/x\"]\n";
+        for (text, told) in [
+            ("[[route]]\nvia = \"smarthost\"\nhosts = [\"x.test:25\"]\n", "leaves by route 1: say in"),
+            ("local_domains = [\"home.test\"]\n", "is for root@host.test and is refused: put \"host.test\""),
+            ("[[route]]\nvia = \"maildir\"\ndirectory = \"/none/{user}\"\n", "refused: say in [aliases]"),
+        ] {
+            assert!(warned(text).contains(told), "{}", warned(text));
+        }
+        assert!(!warned(lmtp).contains("root") && !warned("[[route]]\nvia = \"discard\"\n").contains("root"));
+        let all = "[[route]]\nvia = \"discard\"\n[[route]]\nto = [\"x.test:25\"]\nvia = \"reject\"\n";
         assert!(warned(all).contains("route 1 takes everything"));
         assert!(warned("[spool]\nmax_size = \"1024GiB\"\n").contains("KiB left"));
         let mx = "[[route]]\nvia = \"mx\"\n";
@@ -431,6 +464,11 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             assert_eq!((mistakes(&config).len(), catches_elsewhere(&config)), (0, surprises), "{text}");
         }
+        let route = "[[route]]\nvia = \"smarthost\"\nhosts = [\"x.test:25\"]\n";
+        let leaves = Config { aliases: config.aliases, ..Config::parse(route, "host.test").unwrap() };
+        assert_eq!((root_warning(&leaves), catches_elsewhere(&leaves)), (None, false), "it is wanted there");
+        std::fs::write(&file, "a: b\n").unwrap();
+        assert!(root_warning(&leaves).is_some());
         std::fs::remove_file(file).unwrap();
     }
 
