@@ -52,6 +52,8 @@ fn from_file(file: &Path) -> Result<Token, Why> {
 
 /// The first line, if it can be a secret.
 fn first_line(octets: &[u8]) -> Option<Token> {
+    // Some editors put a mark in front of UTF-8: it is no part of a password.
+    let octets = octets.strip_prefix("\u{feff}".as_bytes()).unwrap_or(octets);
     let line = octets.split(|octet| *octet == b'\n').next()?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_text = std::str::from_utf8(line).is_ok_and(|line| !line.chars().any(char::is_control));
@@ -214,6 +216,8 @@ mod tests {
         mode(0o604);
         assert!(from_file(&path).unwrap_err().contains("everyone on this machine can read it"));
         mode(0o600);
+        assert_eq!(from_file(&path).unwrap().octets(), b"hunter2");
+        std::fs::write(&path, "\u{feff}hunter2\r\n").unwrap();
         assert_eq!(from_file(&path).unwrap().octets(), b"hunter2");
         std::fs::write(&path, "\nhunter2").unwrap();
         assert!(from_file(&path).unwrap_err().contains("no secret in its first line"));

@@ -132,8 +132,10 @@ impl Users {
     /// Reads the text of a users file.
     pub fn parse(text: &str) -> Result<Self, std::vec::Vec<Mistake>> {
         let (mut list, mut mistakes) = (std::vec::Vec::<User>::new(), std::vec::Vec::new());
-        let mut offset = 0;
-        for line in text.split_inclusive('\n') {
+        // Some editors put a mark in front of UTF-8: it is no part of the first name.
+        let lines = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut offset = text.len() - lines.len();
+        for line in lines.split_inclusive('\n') {
             let start = offset;
             offset += line.len();
             let line = line.trim_end_matches(['\r', '\n']);
@@ -428,6 +430,10 @@ mod tests {
             assert_eq!(password(&users, name, wrong), Verdict::No, "{name}");
         }
         assert_eq!(password(&Users::parse("").unwrap(), "user", "pencil"), Verdict::No);
+        // As an editor on Windows saves it.
+        for text in [format!("\u{feff}{USER}\r\n"), format!("\u{feff}# users\r\n{USER}\r\n")] {
+            assert_eq!(password(&Users::parse(&text).unwrap(), "user", "pencil"), Verdict::Yes);
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ struct Token {
     at: Range<usize>,
 }
 
+/// The mark that some editors put in front of UTF-8.
+const MARK: char = '\u{feff}';
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A name or target as it is written.
@@ -84,7 +87,7 @@ impl Lexer<'_> {
     }
 
     fn is_behind_blank(&self) -> bool {
-        self.text[..self.at].chars().next_back().is_none_or(char::is_whitespace)
+        self.text[..self.at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == MARK)
     }
 }
 
@@ -119,8 +122,7 @@ impl Table {
     pub fn parse(text: &str, config: &Config) -> Result<Self, Vec<Mistake>> {
         let mut reader =
             Reader { text, config, table: Self::with_room_for(text.len()), mistakes: Vec::new() };
-        // The mark that some editors put in front of UTF-8.
-        let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let start = if text.starts_with(MARK) { MARK.len_utf8() } else { 0 };
         let mut lexer = Lexer { text, at: start, in_name: true };
         while lexer.at < text.len() && reader.mistakes.len() < MISTAKES {
             reader.alias(&mut lexer);
@@ -312,7 +314,9 @@ mod tests {
         ] {
             assert_eq!(targets(&table, local, domain), expected, "{local} at {domain}");
         }
-        assert_eq!(targets(&parse("\u{feff}root: anna\r\n").unwrap(), "root", "home.test"), ["anna@"]);
+        for text in ["\u{feff}root: anna\r\n", "\u{feff}# who gets what\r\nroot: anna\r\n"] {
+            assert_eq!(targets(&parse(text).unwrap(), "root", "home.test"), ["anna@"]);
+        }
         assert!(parse("").unwrap().is_empty() && parse("#\n \n").unwrap().is_empty());
     }
 
