@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use heapless::String;
+
 use super::{Output, Protocol};
 use crate::limits::{DELIVERY_OUTPUT_OCTETS, DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS, PATH_OCTETS};
 use crate::smtp::command::{Body, Notify, Ret};
@@ -128,12 +130,29 @@ impl Recipient<'_> {
         write!(out, "RCPT TO:<{}>", self.forward_path)?;
         if offered.has(Keyword::Dsn) {
             write_notify(self.notify, out)?;
-            if !self.orcpt.is_empty() {
-                write!(out, " ORCPT={}", self.orcpt)?;
+            match ascii_orcpt(self.orcpt) {
+                _ if self.orcpt.is_empty() => {}
+                _ if offered.has(Keyword::SmtpUtf8) => write!(out, " ORCPT={}", self.orcpt)?,
+                Some(orcpt) => write!(out, " ORCPT={orcpt}")?,
+                None => {}
             }
         }
         out.write_str("\r\n")
     }
+}
+
+/// ORCPT in a form that needs no SMTPUTF8 (RFC 6533 3); `None` if it is too long for one then.
+fn ascii_orcpt(orcpt: &str) -> Option<String<ORCPT_OCTETS>> {
+    let mut ascii = String::new();
+    let is_plain = orcpt.is_ascii();
+    for c in orcpt.chars() {
+        match c {
+            '+' | '=' if !is_plain => write!(ascii, "\\x{{{:X}}}", u32::from(c)).ok()?,
+            c if c.is_ascii() => ascii.push(c).ok()?,
+            c => write!(ascii, "\\x{{{:X}}}", u32::from(c)).ok()?,
+        }
+    }
+    Some(ascii)
 }
 
 fn write_notify(notify: Notify, out: &mut Output) -> fmt::Result {
@@ -157,4 +176,32 @@ fn write_notify(notify: Notify, out: &mut Output) -> fmt::Result {
 #[track_caller]
 fn assert_fits(text: &str, octets: usize) {
     assert!(text.len() <= octets && text.bytes().all(|octet| octet >= b' ' && octet != 0x7f));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orcpt_without_smtputf8_is_ascii() {
+        let said = |ehlo: &[&str], orcpt| {
+            let mut offered = Offered::NOTHING;
+            for (line, text) in ehlo.iter().enumerate() {
+                offered.learn(line + 1, text.as_bytes());
+            }
+            let mut out = Output::new();
+            Recipient { forward_path: "b@c", notify: Notify::Unsaid, orcpt }.write(&offered, &mut out);
+            core::str::from_utf8(out.filled())
+                .unwrap()
+                .strip_prefix("RCPT TO:<b@c>")
+                .map(std::string::String::from)
+        };
+        let wide = "utf-8;j\u{f6}rg+a=b\\x{E4}@c";
+        assert_eq!(said(&["DSN", "SMTPUTF8"], wide).unwrap(), format!(" ORCPT={wide}\r\n"));
+        assert_eq!(said(&["DSN"], wide).unwrap(), " ORCPT=utf-8;j\\x{F6}rg\\x{2B}a\\x{3D}b\\x{E4}@c\r\n");
+        assert_eq!(said(&["DSN"], "rfc822;a+2Bb@c").unwrap(), " ORCPT=rfc822;a+2Bb@c\r\n");
+        assert_eq!(said(&["SIZE"], wide).unwrap(), "\r\n");
+        let long = format!("utf-8;{}@c", "\u{f6}".repeat(200));
+        assert_eq!(said(&["DSN"], &long).unwrap(), "\r\n");
+    }
 }
