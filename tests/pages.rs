@@ -295,3 +295,41 @@ fn every_command_is_in_the_manual_and_no_other() {
         commands(help, "  ").into_iter().filter(|word| !word.starts_with('-')).collect();
     assert_eq!(told, known);
 }
+
+#[test]
+fn the_lists_of_the_pages_are_complete() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let testing = page("src/manual/testing.md");
+    for entry in fs::read_dir(root.join("tests")).expect("the tests") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        assert!(!name.ends_with(".rs") || testing.contains(&format!("`tests/{name}`")), "testing.md: {name}");
+    }
+    let book = include_str!("../src/manual/mod.rs");
+    let readme = page("README.md");
+    for (path, _) in pages().iter().filter(|(path, _)| path.parent().is_some_and(|p| p.ends_with("manual"))) {
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+        assert!(book.contains(&format!("//! | [`{name}`]")), "the first page of the book: {name}");
+        assert!(readme.contains(&format!("(src/manual/{name}.md)")), "README.md: {name}");
+    }
+}
+
+/// The releases that the decisions tell are those in the lock file.
+#[test]
+fn every_dependency_is_a_decision() {
+    let lock = include_str!("../Cargo.lock");
+    let dependencies = include_str!("../Cargo.toml").split("dependencies]\n").skip(1);
+    let names = dependencies.flat_map(|section| {
+        section.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = "))
+    });
+    let decisions = page("src/manual/decisions.md");
+    let mut count = 0;
+    for (name, _) in names.filter(|(name, _)| !name.starts_with(['#', ' '])) {
+        let start = format!("| `{name}`");
+        let row = decisions.lines().find(|line| line.starts_with(&start));
+        let release = row.and_then(|row| row.rsplit(" | ").next()?.split(',').next()).unwrap_or("missing");
+        let locked = format!("name = \"{name}\"\nversion = \"{release}\"");
+        assert!(lock.contains(&locked), "{name}: decisions.md says {release}");
+        count += 1;
+    }
+    assert!(count > 15, "Cargo.toml was not read: {count}");
+}

@@ -1,14 +1,16 @@
 //! The book: how the relay is built, and why so. [The first page](crate) is the map.
 //!
 //! The chapters are the Markdown files of this folder; here they are part of the documentation that
-//! `cargo doc` makes, and read as well without it. Two of them are held to the code by a test: the
-//! table of commands in [`protocol`] and the tables of [`limits`].
+//! `cargo doc` makes, and read as well without it. Tests hold them to the code: the table of commands in
+//! [`protocol`], the tables of [`limits`], and every configuration, link and name of code.
 //!
 //! | chapter | what it tells |
 //! |---|---|
 //! | [`architecture`] | one message's way, one turn of the loop, who owns what |
 //! | [`protocol`] | every command in every state, and how line ends are judged |
 //! | [`spool`] | the files, octet by octet, and why a power cut harms nothing |
+//! | [`providers`] | complete configurations for Gmail, Microsoft 365, Fastmail and others |
+//! | [`printer`] | symptoms of a device that can't send, by the words that the relay says |
 //! | [`mailboxes`] | Dovecot beside the relay, both ways, as complete files |
 //! | [`tls`] | certificates, who is believed, what happens when TLS fails |
 //! | [`logins`] | users and passwords, where AUTH is offered, logins at next hops |
