@@ -333,3 +333,14 @@ fn every_dependency_is_a_decision() {
     }
     assert!(count > 15, "Cargo.toml was not read: {count}");
 }
+
+/// Read in a terminal as they are; tables and what is shown as code may be wider.
+#[test]
+fn the_lines_of_the_pages_fit_a_terminal() {
+    for (path, text) in pages() {
+        let prose = text.split("```").step_by(2).flat_map(str::lines);
+        for line in prose.filter(|line| !line.starts_with('|')) {
+            assert!(line.chars().count() <= 120, "{}: {line}", path.display());
+        }
+    }
+}
