@@ -4,8 +4,9 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::thread;
 
 use support::client::Client;
 use support::json::Json;
@@ -131,6 +132,20 @@ fn ports_given_out_are_nobody_elses() {
     for port in ports {
         drop(TcpListener::bind(("127.0.0.1", port)).expect("still free"));
     }
+}
+
+/// Whoever waits for a peer to listen would take it for the peer.
+#[test]
+fn nobody_listens_on_a_port_that_was_given_out() {
+    let children = thread::spawn(|| {
+        // Between fork and exec, each has what this process had open.
+        (0..100).for_each(|_| drop(Command::new("true").status()));
+    });
+    for _ in 0..1000 {
+        let port = free_port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listens on port {port}");
+    }
+    children.join().expect("children that end");
 }
 
 #[test]

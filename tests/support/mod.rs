@@ -17,7 +17,7 @@ pub mod postfix;
 pub mod relay;
 pub mod secure_hop;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -75,7 +75,9 @@ pub fn free_port() -> u16 {
     let (guards, block) = &mut *held;
     loop {
         for port in block.by_ref() {
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            // To listen there for a moment would tell as much, but a child that is forked meanwhile keeps the
+            // socket until it is another program, and whoever waits for the port's taker would reach that.
+            if TcpStream::connect(("127.0.0.1", port)).is_err() {
                 return port;
             }
         }
