@@ -19,24 +19,35 @@ pub mod secure_hop;
 
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
+use nix::unistd::geteuid;
+
 /// How long anything is waited for before a test fails. Nothing is measured against it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder of one test below `target/tmp`: removed at the end, kept when the test fails.
+/// Where tests have their folders: `target/tmp`. If root runs them below a folder of its own, as `/root` is,
+/// servers that become another user could not get there.
+fn place() -> &'static Path {
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let is_open = |folder: &Path| folder.metadata().is_ok_and(|it| it.permissions().mode() & 0o001 != 0);
+    if !geteuid().is_root() || ours.ancestors().all(is_open) { ours } else { Path::new("/var/tmp") }
+}
+
+/// A folder of one test, below `target/tmp` if it can be: removed at the end, kept when the test fails.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{count}", process::id()));
-        fs::create_dir_all(&path).expect("a folder below target/tmp");
+        let path = place().join(format!("{name}-{}-{count}", process::id()));
+        fs::create_dir_all(&path).expect("a folder of the test");
         Self(path)
     }
 
