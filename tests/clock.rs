@@ -16,7 +16,7 @@ use support::{Folder, peers, wait_for};
 /// A relay whose wall clock is so far from the true one, and a file that says how far.
 struct Moved {
     config: Config,
-    library: PathBuf,
+    faketime: PathBuf,
     offset: PathBuf,
 }
 
@@ -24,7 +24,8 @@ impl Moved {
     fn new(folder: &Folder, config: Config, offset: &str) -> Option<Self> {
         // The sandbox would hide the file from the library.
         let config = config.set("run", "sandbox", "false");
-        let moved = Self { config, library: peers::find("libfaketime.so.1")?, offset: folder.join("offset") };
+        let moved =
+            Self { config, faketime: peers::find("libfaketime.so.1")?, offset: folder.join("offset") };
         moved.leap(offset);
         Some(moved)
     }
@@ -37,7 +38,7 @@ impl Moved {
     fn start(&self) -> Relay {
         let mut command = self.config.command(&["serve"]);
         command
-            .env("LD_PRELOAD", fs::canonicalize(&self.library).expect("the library"))
+            .env("LD_PRELOAD", fs::canonicalize(&self.faketime).expect("the library"))
             .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
